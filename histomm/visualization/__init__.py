@@ -1,0 +1,1 @@
+"""Pictures of data, matches and results."""
