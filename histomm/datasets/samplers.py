@@ -21,7 +21,8 @@ class SampleIndex(int):
     seed: int
     epoch: int
 
-    def __new__(cls, index: int, seed: int = 0, epoch: int = 0):
+    def __new__(cls, index: int, seed: int = 0, epoch: int = 0) -> 'SampleIndex':
+        """Make an index that remembers ``seed`` and ``epoch``."""
         self = super().__new__(cls, index)
         self.seed = seed
         self.epoch = epoch

@@ -1,0 +1,181 @@
+"""Which cell of one view belongs to which of the other: matchers as modules.
+
+Shapes: B images; n = H·W cells of the view that is asked, m of the view that answers; C channels of the projection,
+D of the backbone; N rows of a match set.
+"""
+
+from typing import NamedTuple
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from histomm import functional
+from histomm.registry import MODELS
+
+
+class DenseView(NamedTuple):
+    """One view of a batch, turned back to the orientation of its source.
+
+    Attributes:
+        projection: (B, C, H, W) dense projections, not normalised.
+        feature: (B, D, H, W) backbone map over the same cells.
+        box: (B, 4) crop boxes in source pixels.
+    """
+
+    projection: Tensor
+    feature: Tensor
+    box: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Cells (H, W)."""
+        return self.projection.shape[-2], self.projection.shape[-1]
+
+    def rows(self) -> Tensor:
+        """Projections as (B, n, C), cells row-major."""
+        return self.projection.flatten(2).transpose(1, 2)
+
+
+class Matches(NamedTuple):
+    """Pairs for a loss: anchor (N, C), positive (N, C), not normalised, and weight (N,) ≥ 0."""
+
+    anchor: Tensor
+    positive: Tensor
+    weight: Tensor
+
+
+class Matcher(BaseModule):
+    """Base of the matchers: a matcher says what the *source* view holds at each cell of the *target* view.
+
+    Args:
+        both_directions: Match key cells to the query view too, not only query cells to the key view.
+        anchor: Which side of the second direction is the anchor. ``'query'``: what the query view says of key cell i is
+            the anchor and carries the gradient into the negatives (spec of PLM's code). ``'key'``: key cell i is the
+            anchor (PLM's eq. 11 read literally), so that negatives give no gradient there.
+    """
+
+    def __init__(self, both_directions: bool, anchor: str = 'query') -> None:
+        super().__init__()
+        if anchor not in ('query', 'key'):
+            raise ValueError(f"{type(self).__name__}: anchor is {anchor!r}, expected 'query' or 'key'")
+        self.both_directions = both_directions
+        self.anchor = anchor
+
+    def align(self, target: DenseView, source: DenseView) -> Matches:
+        """For cells of ``target``, as anchor, what ``source`` holds there, as positive, and how much it counts."""
+        raise NotImplementedError
+
+    def forward(self, query: DenseView, key: DenseView, key_twin: 'Matcher | None' = None) -> Matches:
+        """All pairs of both directions, rows of the first before those of the second.
+
+        Args:
+            query: Dense features of the query view.
+            key: Dense features of the key view.
+            key_twin: This matcher in the key encoder; it aligns what the key view holds. Matters only to matchers
+                with parameters, and ``None`` shares them.
+        """
+        forth = (key_twin or self).align(query, key)
+        if not self.both_directions:
+            return forth
+        back = self.align(key, query)
+        if self.anchor == 'query':
+            back = Matches(back.positive, back.anchor, back.weight)
+        return Matches(*(torch.cat(pair) for pair in zip(forth, back, strict=True)))
+
+
+def _take(rows: Tensor, index: Tensor) -> Tensor:
+    """Rows (B, m, C) at index (B, n) as (B, n, C)."""
+    return rows.gather(1, index.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))
+
+
+def _unit_weight(anchor: Tensor, positive: Tensor) -> Matches:
+    """Match set in which every row of (B, n, C) counts the same."""
+    anchor, positive = anchor.flatten(0, 1), positive.flatten(0, 1)
+    return Matches(anchor, positive, anchor.new_ones(anchor.shape[0]))
+
+
+@MODELS.register_module()
+class FeatureMatcher(Matcher):
+    """M_ft of DenseCL: the cell with the most similar feature, by cosine; the lowest index wins a tie.
+
+    Args:
+        space: Where to compare: ``'backbone'`` maps (DenseCL) or ``'projection'`` (VICRegL's code).
+        both_directions: See :class:`Matcher`; DenseCL matches query cells only.
+        anchor: See :class:`Matcher`.
+    """
+
+    def __init__(self, space: str = 'backbone', both_directions: bool = False, anchor: str = 'query') -> None:
+        super().__init__(both_directions, anchor)
+        if space not in ('backbone', 'projection'):
+            raise ValueError(f"FeatureMatcher: space is {space!r}, expected 'backbone' or 'projection'")
+        self.space = space
+
+    def align(self, target: DenseView, source: DenseView) -> Matches:
+        """Every target cell with the source cell most like it."""
+        field = 'feature' if self.space == 'backbone' else 'projection'
+        with torch.no_grad():
+            index = functional.feature_match(getattr(target, field).flatten(2), getattr(source, field).flatten(2))
+        return _unit_weight(target.rows(), _take(source.rows(), index))
+
+
+@MODELS.register_module()
+class LocationMatcher(Matcher):
+    """M_loc of VICRegL: the cell with the nearest centre in the source image.
+
+    Args:
+        gamma: How many of an image's pairs to keep, the closest first; ``None`` keeps all.
+        both_directions: See :class:`Matcher`.
+        anchor: See :class:`Matcher`.
+    """
+
+    def __init__(self, gamma: int | None = 20, both_directions: bool = True, anchor: str = 'query') -> None:
+        super().__init__(both_directions, anchor)
+        if gamma is not None and gamma < 1:
+            raise ValueError(f'LocationMatcher: gamma is {gamma}, expected at least 1, or None for all cells')
+        self.gamma = gamma
+
+    def align(self, target: DenseView, source: DenseView) -> Matches:
+        """The ``gamma`` target cells that lie closest to a source cell, each with that cell."""
+        index, distance = functional.nearest_match(target.box, source.box, target.size, source.size)
+        rows, cells = target.rows(), distance.shape[1]
+        if self.gamma is not None and self.gamma < cells:
+            kept = distance.argsort(dim=1, stable=True)[:, : self.gamma]
+            rows, index = _take(rows, kept), index.gather(1, kept)
+        return _unit_weight(rows, _take(source.rows(), index))
+
+
+@MODELS.register_module()
+class PreciseLocationMatcher(Matcher):
+    """M_pl of PLM (eqs. 3–11): a cell's target is the overlap-weighted sum of the other view's cells.
+
+    Args:
+        match_linear: Send the aggregated side through a linear layer with bias before the norm, as the authors' code
+            does; the key side uses a trailing copy of it. Needs ``channels``.
+        channels: C, for ``match_linear``.
+        both_directions: See :class:`Matcher`; eq. 11 sums over both.
+        anchor: See :class:`Matcher`.
+    """
+
+    def __init__(
+        self,
+        match_linear: bool = False,
+        channels: int | None = None,
+        both_directions: bool = True,
+        anchor: str = 'query',
+    ) -> None:
+        super().__init__(both_directions, anchor)
+        self.linear: nn.Module = nn.Identity()
+        if match_linear:
+            if channels is None:
+                raise ValueError(
+                    'PreciseLocationMatcher: match_linear needs channels, found None; give C of dense_neck'
+                )
+            self.linear = nn.Linear(channels, channels)
+
+    def align(self, target: DenseView, source: DenseView) -> Matches:
+        """Every target cell with M·source (eq. 7 or 8) and the share of it that the source covers (eq. 9 or 10)."""
+        fy, fx = functional.overlap_factors(target.box, source.box, target.size, source.size)
+        aligned = functional.precise_match(source.projection, fy, fx).flatten(2).transpose(1, 2)
+        weight = functional.overlap_weights(fy, fx, target.box, target.size)
+        return Matches(target.rows().flatten(0, 1), self.linear(aligned).flatten(0, 1), weight.flatten())

@@ -1,0 +1,5 @@
+"""Projection necks."""
+
+from .dense_neck import DenseNeck
+
+__all__ = ['DenseNeck']

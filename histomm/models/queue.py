@@ -1,0 +1,63 @@
+"""First-in first-out store of negatives."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_gather
+from torch import Tensor, nn
+
+
+class FeatureQueue(nn.Module):
+    """Ring buffer of unit feature vectors, gathered over all ranks and saved with the model.
+
+    Any number of vectors may be written at once: the buffer wraps, and of more than ``length`` vectors the last
+    ``length`` stay, as if they had been written one after the other.
+
+    Args:
+        length: L, number of vectors kept; 0 keeps none.
+        dim: C, their dimension.
+        strict: Restore the original's rule that L is a multiple of the number written at once.
+
+    Attributes:
+        rows: (L, C) buffer of unit rows, random at first.
+        pointer: Row that the next vector overwrites.
+    """
+
+    rows: Tensor
+    pointer: Tensor
+
+    def __init__(self, length: int, dim: int, strict: bool = False) -> None:
+        super().__init__()
+        if length < 0:
+            raise ValueError(f'FeatureQueue: length is {length}, expected 0 or more')
+        self.strict = strict
+        self.register_buffer('rows', F.normalize(torch.randn(length, dim), dim=1))
+        self.register_buffer('pointer', torch.zeros((), dtype=torch.long))
+
+    def __len__(self) -> int:
+        return self.rows.shape[0]
+
+    def negatives(self) -> Tensor:
+        """A snapshot (L, C) that a later :meth:`enqueue` leaves untouched, so backward passes stay valid."""
+        return self.rows.clone()
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor) -> None:
+        """Write unit rows ``keys`` (m, C) of every rank, in rank order.
+
+        Raises:
+            ValueError: ``strict`` and L is no multiple of the number of gathered rows.
+        """
+        keys = torch.cat(all_gather(keys.detach().to(self.rows.dtype).contiguous()))
+        length, written = len(self), keys.shape[0]
+        if self.strict and (written == 0 or length % written):
+            raise ValueError(
+                f'FeatureQueue: its length {length} is no multiple of the {written} rows written at once; '
+                'choose another batch size or length, or set strict=False'
+            )
+        if length == 0:
+            return
+        start = int(self.pointer)
+        self.pointer.fill_((start + written) % length)
+        skipped = max(written - length, 0)
+        index = (start + skipped + torch.arange(written - skipped, device=keys.device)) % length
+        self.rows[index] = keys[skipped:]

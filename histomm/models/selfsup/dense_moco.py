@@ -1,0 +1,185 @@
+"""MoCo-v2 with any number of dense matchers beside its global branch."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import get_world_size
+from mmengine.structures import BaseDataElement
+from mmpretrain.models.selfsup.base import BaseSelfSupervisor
+from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
+from torch import Tensor, nn
+
+from histomm import functional
+from histomm.functional import ViewGeometry
+from histomm.models.matchers import DenseView
+from histomm.models.queue import FeatureQueue
+from histomm.models.teacher import EMATeacher
+from histomm.registry import MODELS
+
+
+@MODELS.register_module()
+class DenseMoCo(BaseSelfSupervisor):
+    """Momentum contrast, global and dense: L = (1 − λ)·L^G + λ·L^D.
+
+    L^G is the InfoNCE of MoCo-v2. L^D is the mean over matchers of the InfoNCE of the pairs each returns, against a
+    queue of its own that takes one pooled dense vector an image. So MoCo-v2 is this class without matchers, DenseCL
+    with a ``FeatureMatcher``, PLM with a ``PreciseLocationMatcher`` (eqs. 3–14), and VICRegL^m with one
+    ``FeatureMatcher`` and one ``LocationMatcher``.
+
+    At λ = 0 and λ = 1 both branches are still computed and one is multiplied by zero, so that every parameter has a
+    gradient under DDP; the loss equals that of the other branch exactly.
+
+    Args:
+        backbone: Config of the backbone; the last map that it returns is used.
+        neck: Global neck, from the backbone's maps to (B, C) in a tuple.
+        dense_neck: Dense neck, from the backbone's maps to (B, C, H, W). Needed with matchers.
+        matchers: Configs of matchers.
+        loss_lambda: λ in [0, 1], share of the dense branch.
+        weight_norm: ``'sum'``: Σwℓ/Σw over the batch's rows (eq. 11); ``'mean'``: mean of wℓ (the authors' code).
+        temperature: τ of both InfoNCE.
+        queue_len: Negatives kept for each branch.
+        feat_dim: C, width of both projections.
+        strict_queue: Refuse batch sizes that do not divide ``queue_len``, as the original does.
+        momentum: m of the key encoder, θ_k ← mθ_k + (1 − m)θ_q.
+        end_momentum: m at the end of a half cosine; ``None`` keeps it constant.
+        data_preprocessor: Config; it must hand over ``geometry`` if there are matchers.
+        init_cfg: Initialisation of mmengine's modules.
+
+    Raises:
+        ValueError: λ outside [0, 1]; matchers without dense neck or the reverse; unknown ``weight_norm``.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        dense_neck: dict | None = None,
+        matchers: Sequence[dict] = (),
+        loss_lambda: float = 0.5,
+        weight_norm: str = 'sum',
+        temperature: float = 0.2,
+        queue_len: int = 16384,
+        feat_dim: int = 128,
+        strict_queue: bool = False,
+        momentum: float = 0.999,
+        end_momentum: float | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        data_preprocessor = data_preprocessor or dict(type='histomm.ViewDataPreprocessor')
+        super().__init__(backbone, neck, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        if not 0 <= loss_lambda <= 1:
+            raise ValueError(f'DenseMoCo: loss_lambda is {loss_lambda}, expected a value in [0, 1]')
+        if weight_norm not in ('sum', 'mean'):
+            raise ValueError(f"DenseMoCo: weight_norm is {weight_norm!r}, expected 'sum' or 'mean'")
+        if bool(matchers) != bool(dense_neck):
+            raise ValueError(
+                f'DenseMoCo: found {len(matchers)} matchers and dense_neck={dense_neck}, '
+                'expected both (dense) or none of them (MoCo-v2)'
+            )
+        self.loss_lambda = loss_lambda
+        self.reduction = 'weighted_mean' if weight_norm == 'sum' else 'mean'
+        self.temperature = temperature
+        self.dense_neck = MODELS.build(dense_neck) if dense_neck else None
+        self.matchers = nn.ModuleList(MODELS.build(matcher) for matcher in matchers)
+        self.queue = FeatureQueue(queue_len, feat_dim, strict_queue)
+        self.dense_queue = FeatureQueue(queue_len, feat_dim, strict_queue) if matchers else None
+        self.key_encoder = EMATeacher(self._student(), momentum, end_momentum)
+
+    def _student(self) -> nn.ModuleDict:
+        """What the key encoder follows."""
+        parts = dict(backbone=self.backbone, neck=self.neck, dense_neck=self.dense_neck, matchers=self.matchers)
+        return nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
+
+    def forward(
+        self,
+        inputs: list[Tensor] | Tensor,
+        data_samples: list[BaseDataElement] | None = None,
+        geometry: list[ViewGeometry] | None = None,
+        mode: str = 'tensor',
+    ) -> dict[str, Tensor] | tuple[Tensor, ...]:
+        """Losses of two views (``mode='loss'``) or the backbone's maps of one batch (``mode='tensor'``).
+
+        Args:
+            inputs: Query view and key view, each (B, 3, H, W); or one batch for ``'tensor'``.
+            data_samples: Unused; images need no labels.
+            geometry: Where each view came from; needed with matchers.
+            mode: ``'loss'`` or ``'tensor'``.
+        """
+        if mode == 'loss':
+            return self.loss(inputs, data_samples, geometry)
+        return super().forward(inputs, data_samples, mode)
+
+    def loss(
+        self,
+        inputs: list[Tensor],
+        data_samples: list[BaseDataElement] | None = None,
+        geometry: list[ViewGeometry] | None = None,
+    ) -> dict[str, Tensor]:
+        """Both branches' losses, already weighted by λ, and the mean matched weight as ``overlap``."""
+        if len(inputs) != 2:
+            raise ValueError(f'DenseMoCo: found {len(inputs)} views, expected 2 (query, key); check num of MultiView')
+        student = self._student()
+        query = self._encode(student, inputs[0])
+        with torch.no_grad():
+            self.key_encoder.update(student)
+            key = self._encode_shuffled(inputs[1])
+
+        global_loss = self._contrast(query['global'], key['global'], self.queue)
+        self.queue.enqueue(F.normalize(key['global'], dim=1))
+        if not self.matchers:
+            return dict(loss_global=global_loss)
+        dense_loss, overlap = self._dense_loss(query, key, geometry)
+        self.dense_queue.enqueue(F.normalize(key['dense'].mean((2, 3)), dim=1))
+        return dict(
+            loss_global=(1 - self.loss_lambda) * global_loss, loss_dense=self.loss_lambda * dense_loss, overlap=overlap
+        )
+
+    @staticmethod
+    def _encode(parts: nn.ModuleDict, images: Tensor) -> dict[str, Tensor]:
+        """Global vector (B, C), last backbone map (B, D, H, W) and, with a dense neck, dense map (B, C, H, W)."""
+        feats = parts['backbone'](images)
+        encoded = {'global': parts['neck'](feats)[0]}
+        if 'dense_neck' in parts:
+            encoded.update(feature=feats[-1], dense=parts['dense_neck'](feats))
+        return encoded
+
+    def _encode_shuffled(self, images: Tensor) -> dict[str, Tensor]:
+        """Encode keys with batch statistics over a random share of all ranks' images; one process has no other."""
+        parts = self.key_encoder.module
+        if get_world_size() == 1:
+            return self._encode(parts, images)
+        images, order = batch_shuffle_ddp(images)
+        return {name: batch_unshuffle_ddp(value, order) for name, value in self._encode(parts, images).items()}
+
+    def _contrast(self, anchor: Tensor, positive: Tensor, queue: FeatureQueue, weight: Tensor | None = None) -> Tensor:
+        """InfoNCE of raw rows (N, C) against a queue."""
+        anchor, positive = F.normalize(anchor, dim=1), F.normalize(positive, dim=1)
+        return functional.info_nce(anchor, positive, queue.negatives(), self.temperature, weight, self.reduction)
+
+    def _dense_loss(
+        self, query: dict[str, Tensor], key: dict[str, Tensor], geometry: list[ViewGeometry] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean loss over the matchers, and their mean weight."""
+        if geometry is None:
+            raise ValueError(
+                'DenseMoCo: its matchers need the geometry of the views, found none; '
+                'use histomm.MultiView, histomm.PackViews and histomm.ViewDataPreprocessor'
+            )
+        views = [_dense_view(*pair) for pair in zip((query, key), geometry, strict=True)]
+        losses, weights = [], []
+        for matcher, twin in zip(self.matchers, self.key_encoder.module['matchers'], strict=True):
+            matches = matcher(*views, twin)
+            losses.append(self._contrast(matches.anchor, matches.positive, self.dense_queue, matches.weight))
+            weights.append(matches.weight.detach().mean())
+        return torch.stack(losses).mean(), torch.stack(weights).mean()
+
+
+def _dense_view(encoded: dict[str, Tensor], geometry: ViewGeometry) -> DenseView:
+    """Turn a view's maps back to the orientation of the source; features serve to compare only, without gradient."""
+    turned = (
+        functional.canonicalize(feat, geometry.hflip, geometry.vflip, geometry.rot90)
+        for feat in (encoded['dense'], encoded['feature'].detach())
+    )
+    return DenseView(*turned, geometry.box)
