@@ -1,0 +1,3 @@
+# TCGA-BRCA-100K: a folder of 224 x 224 patches cut at 20x from slides of patients that are not in BCSS
+_base_ = 'nct_two_views.py'
+train_dataloader = dict(dataset=dict(data_root='data/TCGA-BRCA-100K'))

@@ -1,0 +1,56 @@
+"""From a config file and command-line options to a runner: what ``tools/train.py`` and ``tools/test.py`` share."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+
+def common_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the options that training and testing share."""
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints; default work_dirs/<name of the config>')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings that override the config, e.g. train_dataloader.batch_size=64 model.loss_lambda=1.0',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    # torchrun passes it to the script on old versions; the launcher reads it from the environment.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    return parser
+
+
+def load_config(path: str, work_dir: str | None, options: dict | None, launcher: str) -> Config:
+    """Read a ``.py`` or ``.yaml`` config and apply the common options.
+
+    Without a CUDA device, the ``nccl`` backend of a distributed run becomes ``gloo``.
+
+    Raises:
+        FileNotFoundError: there is no such config.
+    """
+    if '::' not in path and not Path(path).is_file():
+        raise FileNotFoundError(f'config {path}: no such file; give a path, or <package>::<path>, e.g. histomm::plm/…')
+    cfg = Config.fromfile(path)
+    cfg.launcher = launcher
+    if options:
+        cfg.merge_from_dict(options)
+    if work_dir:
+        cfg.work_dir = work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
+    backend = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('backend')
+    if launcher != 'none' and backend == 'nccl' and not torch.cuda.is_available():
+        print_log('no CUDA device found: the distributed backend is gloo instead of nccl', level=logging.WARNING)
+        cfg.env_cfg.dist_cfg.backend = 'gloo'
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner that the config names, mmengine's by default."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
