@@ -1,0 +1,87 @@
+"""A config against what is on the disk: does it load, are its libraries there, do data, classes and weights fit."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.config.utils import ConfigParsingError
+from mmengine.registry import DefaultScope
+
+from .data_check import check_data
+from .findings import Report
+from .weight_check import check_weights
+
+DISTRIBUTIONS = {'mmdet': 'onedl-mmdetection', 'mmseg': 'onedl-mmsegmentation', 'mmpretrain': 'onedl-mmpretrain'}
+CONFIG_ERRORS = (
+    *(OSError, SyntaxError, ValueError, LookupError, TypeError, NameError, AttributeError, AssertionError),
+    *(ImportError, ConfigParsingError, ArithmeticError),
+)
+
+
+def walk(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
+    """Every dict inside a config node with its dotted path, the node itself first."""
+    if isinstance(node, dict):
+        yield path, node
+        for key, value in node.items():
+            yield from walk(value, f'{path}.{key}' if path else str(key))
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from walk(value, f'{path}[{index}]')
+
+
+def used_scopes(cfg: Config) -> set[str]:
+    """Names of the libraries whose registered parts a config names."""
+    types = [node.get('type') for _, node in walk(cfg.to_dict())]
+    scopes = {name.partition('.')[0] for name in types if isinstance(name, str) and '.' in name}
+    return (scopes | {cfg.get('default_scope') or 'mmengine'}) & {*DISTRIBUTIONS, 'histomm', 'mmengine'}
+
+
+def check_scopes(report: Report, cfg: Config) -> bool:
+    """Whether every library that the config names can be imported, mmdet with its compiled ops."""
+    scopes = used_scopes(cfg)
+    missing = sorted(scope for scope in scopes if find_spec(scope) is None)
+    for scope in missing:
+        report.fault(scope, 'the config uses it, and it is not installed', f'run `make setup` ({DISTRIBUTIONS[scope]})')
+    if 'mmdet' in scopes and find_spec('mmcv._ext') is None:
+        todo = 'build mmcv with its ops: `python tools/setup/install_mmcv.py`'
+        report.fault('compiled ops', 'the config uses mmdet, and mmcv has no compiled ops', todo)
+    return not missing
+
+
+def check_classes(report: Report, cfg: Config, counts: dict[str, int]) -> None:
+    """Compare ``num_classes`` of every head with the classes of every data set that has labels.
+
+    Args:
+        report: Where to write.
+        cfg: The config.
+        counts: Number of classes of each data set, by its field in the config.
+    """
+    heads = [(path, node['num_classes']) for path, node in walk(cfg.get('model'), 'model') if 'num_classes' in node]
+    for where, count in counts.items():
+        for path, num_classes in heads:
+            if num_classes != count:
+                what = f'num_classes={num_classes}, but {where} has {count} classes'
+                report.fault(path, what, 'set num_classes, or the classes in metainfo of the data set')
+    if heads and counts:
+        report.row('classes', ', '.join(f'{where} {count}' for where, count in counts.items()))
+
+
+def check_config(report: Report, path: str) -> None:
+    """All checks of one config; nothing is trained and no model but a backbone is built.
+
+    Args:
+        report: Where to write.
+        path: Config file, ``.py``, ``.yaml`` or ``.json``.
+    """
+    try:
+        cfg = Config.fromfile(path)
+    except CONFIG_ERRORS as error:
+        report.fault(path, f'does not load: {type(error).__name__}: {error}', 'correct the config')
+        return
+    report.row('config', path)
+    if not check_scopes(report, cfg):
+        return
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        check_classes(report, cfg, check_data(report, cfg))
+        check_weights(report, cfg, walk(cfg.get('model'), 'model'))

@@ -1,0 +1,33 @@
+"""Say whether the installation is sound, and with a config whether data, classes and weights fit it.
+
+    python tools/doctor.py [CONFIG] [--need-ops]
+
+Exit status 1 and one line for each fault with what to do about it; 0 and "no faults" otherwise.
+"""
+
+import argparse
+import sys
+from importlib.util import find_spec
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', nargs='?', help='config file to check as well')
+    parser.add_argument('--need-ops', action='store_true', help='take missing compiled ops of mmcv for a fault')
+    args = parser.parse_args()
+    missing = [name for name in ('torch', 'mmengine', 'histomm') if find_spec(name) is None]
+    if missing:
+        print(f'FAULT   {", ".join(missing)}: not installed in {sys.prefix}; run `make setup` (docs/install.md)')
+        return 1
+    from histomm.doctor import Report, check_config, check_environment
+
+    report = Report()
+    check_environment(report, args.need_ops)
+    if args.config:
+        check_config(report, args.config)
+    print(report.text())
+    return 1 if report.faults else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
