@@ -1,0 +1,7 @@
+"""Drawn H&E tissue with exact truth, in the on-disk layouts of real data sets."""
+
+from .glands import GRADES
+from .layouts import LAYOUTS, write_layout
+from .tissue import TISSUES, draw_glands, draw_patch
+
+__all__ = ['GRADES', 'LAYOUTS', 'TISSUES', 'draw_glands', 'draw_patch', 'write_layout']

@@ -1,0 +1,186 @@
+"""Writers of the on-disk layouts of real data sets, filled with drawn tissue.
+
+A layout is one function that draws picture number ``index`` of a set and says which files it makes; the table
+:data:`LAYOUTS` lists them. What a file holds depends on the seed, the patient and its number, never on how many files
+were asked for.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .glands import GRADES
+from .tissue import TISSUES, check_size, draw_glands, draw_patch
+
+RECIPE = 'synthetic.json'
+_VERSION = 1  # raised whenever the same arguments draw other pictures
+_NCT_PATIENTS = 20
+_GLAS_PATIENTS = 16
+_GLAS_SPLIT = {'train': 85, 'testA': 60, 'testB': 20}  # of the challenge
+_GLAS_GRADES = (0.20, 0.19, 0.31, 0.15, 0.15)  # shares of the grades in GlaS, in the order of GRADES
+_GLAS_HEADER = ('name', 'patient ID', ' grade (GlaS)', ' grade (Sirinukunwattana et al. 2015)')
+
+
+Plan = tuple[tuple[str, ...], Callable[[], tuple[np.ndarray, ...]]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one data set lies on disk.
+
+    Attributes:
+        size: Default ``(width, height)`` of a picture.
+        pictures: ``pictures(num, size, seed)`` yields for each picture the relative paths of its files, the picture
+            first, and a function that draws as many arrays, to be encoded by the paths' suffixes.
+        tables: ``tables(num, seed)`` gives relative path to text of files beside the pictures.
+    """
+
+    size: tuple[int, int]
+    pictures: Callable[[int, tuple[int, int], int], Iterator[Plan]]
+    tables: Callable[[int, int], dict[str, str]]
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    layout: str
+    size: tuple[int, int]
+    seed: int
+    version: int = _VERSION
+
+
+def _patch_alone(*args: Any) -> tuple[np.ndarray]:
+    return (draw_patch(*args),)
+
+
+def _nct_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]:
+    """``<CLASS>/<CLASS>-XXXX.tif``, the classes in turn."""
+    for index in range(num):
+        number, place = divmod(index, len(TISSUES))
+        tissue = list(TISSUES)[place]
+        patient = number % _NCT_PATIENTS
+        yield (f'{tissue}/{tissue}-{number:04d}.tif',), partial(_patch_alone, tissue, size, seed, patient, number)
+
+
+def _glas_names(num: int) -> list[tuple[str, int]]:
+    """``(split, number)`` of each picture; a longer list begins with the shorter one."""
+    total = sum(_GLAS_SPLIT.values())
+    counts = dict.fromkeys(_GLAS_SPLIT, 0)
+    names = []
+    for drawn in range(1, num + 1):
+        split = max(counts, key=lambda name: _GLAS_SPLIT[name] / total * drawn - counts[name])
+        counts[split] += 1
+        names.append((split, counts[split]))
+    return names
+
+
+def _glas_case(split: str, number: int, seed: int) -> tuple[int, int, str]:
+    """Patient, index and grade of a picture."""
+    index = number * len(_GLAS_SPLIT) + list(_GLAS_SPLIT).index(split)
+    rng = np.random.default_rng([seed, index])
+    return int(rng.integers(1, _GLAS_PATIENTS + 1)), index, str(rng.choice(list(GRADES), p=_GLAS_GRADES))
+
+
+def _glas_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]:
+    """``train_1.bmp`` and ``train_1_anno.bmp`` in one folder, 8-bit maps with 0 outside and 1..N the glands."""
+    for split, number in _glas_names(num):
+        patient, index, grade = _glas_case(split, number, seed)
+        files = f'{split}_{number}.bmp', f'{split}_{number}_anno.bmp'
+        yield files, partial(draw_glands, size, seed, patient, index, grade)
+
+
+def _glas_tables(num: int, seed: int) -> dict[str, str]:
+    text = io.StringIO()
+    text.write(','.join(_GLAS_HEADER) + '\n')
+    rows = csv.writer(text, lineterminator='\n')
+    for split, number in sorted(_glas_names(num), key=lambda name: f'{name[0]}_{name[1]}'):
+        patient, _, grade = _glas_case(split, number, seed)
+        kind = 'benign' if grade in ('healthy', 'adenomatous') else 'malignant'
+        rows.writerow([f'{split}_{number}', patient, f' {kind}', f' {grade}'])
+    return {'Grade.csv': text.getvalue()}
+
+
+LAYOUTS = {
+    'nct': Layout((224, 224), _nct_pictures, lambda num, seed: {}),
+    'glas': Layout((775, 522), _glas_pictures, _glas_tables),
+}
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file so that it is either whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    part.write_bytes(content)
+    os.replace(part, path)
+
+
+def _encode(path: str, image: np.ndarray) -> bytes:
+    stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    options = [cv2.IMWRITE_TIFF_COMPRESSION, 1] if path.endswith('.tif') else []
+    return cv2.imencode(Path(path).suffix, stored, options)[1].tobytes()
+
+
+def _claim(out: Path, recipe: _Recipe) -> None:
+    """Take the folder for this recipe, or say why it cannot be taken."""
+    wanted = json.dumps(asdict(recipe), sort_keys=True)
+    marker = out / RECIPE
+    if marker.is_file():
+        found = marker.read_text().strip()
+        if found != wanted:
+            raise FileExistsError(f'{out} holds the drawn set {found}, not {wanted}; choose another folder')
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f'{out} is not empty and holds no drawn set; choose a new or empty folder')
+    else:
+        _write(marker, f'{wanted}\n'.encode())
+
+
+def write_layout(
+    name: str, out: str | Path, num: int, size: int | tuple[int, int] | None = None, seed: int = 0
+) -> list[Path]:
+    """Write a drawn data set in the on-disk layout of a real one.
+
+    A folder that holds the same set (layout, size, seed) is completed: pictures already there stay as they are.
+
+    Args:
+        name: Key of :data:`LAYOUTS`: ``nct`` (nine class folders) or ``glas`` (pictures, ``*_anno`` instance maps,
+            ``Grade.csv``; train, test A and test B in the proportion 85:60:20).
+        out: Folder, new, empty, or holding the same set with no more than ``num`` pictures.
+        num: Number of pictures, at least 1.
+        size: Side, or ``(width, height)``, in pixels; the layout's own if None.
+        seed: Seed of the set, not negative.
+
+    Returns:
+        Paths of the pictures, without annotations.
+
+    Raises:
+        ValueError: Unknown layout, or impossible number, size or seed.
+        FileExistsError: The folder holds something else.
+    """
+    if name not in LAYOUTS:
+        raise ValueError(f'layout is {name!r}, expected one of {", ".join(LAYOUTS)}')
+    if num < 1 or seed < 0:
+        raise ValueError(f'num is {num} and seed is {seed}, expected num >= 1 and seed >= 0')
+    layout, out = LAYOUTS[name], Path(out)
+    size = check_size(layout.size if size is None else size)
+    _claim(out, _Recipe(name, size, seed))
+    plans = list(layout.pictures(num, size, seed))
+    pictures = [out / paths[0] for paths, _ in plans]
+    surplus = {p for p in out.rglob(f'*{pictures[0].suffix}') if '_anno' not in p.name} - set(pictures)
+    if surplus:
+        raise FileExistsError(f'{out} holds {len(surplus)} pictures beyond the {num} asked for; choose another folder')
+    for paths, draw in plans:
+        if all((out / path).is_file() for path in paths):
+            continue
+        for path, image in zip(paths, draw(), strict=True):
+            _write(out / path, _encode(path, image))
+    for path, text in layout.tables(num, seed).items():
+        _write(out / path, text.encode())
+    return pictures
