@@ -1,0 +1,101 @@
+"""Contrastive losses.
+
+Shapes: N anchors with one positive each, K negatives shared by all, C channels.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+REDUCTIONS = ('weighted_mean', 'mean')
+
+
+def info_nce(
+    anchor: Tensor,
+    positive: Tensor,
+    negatives: Tensor,
+    temperature: float,
+    weight: Tensor | None = None,
+    reduction: str = 'weighted_mean',
+    chunk_size: int | None = None,
+) -> Tensor:
+    """InfoNCE with a shared set of negatives, such as a queue, and a weight for each row.
+
+    ℓ_i = −log( exp(a_i·p_i/τ) / (exp(a_i·p_i/τ) + Σ_j exp(a_i·n_j/τ)) )
+
+    Rows are used as they are: unit length is the caller's duty, and a zero row is allowed. Products with the negatives
+    run in the dtype of ``anchor`` (or autocast's), all else in float32, or float64 if ``anchor`` is so. Rows of weight
+    0 are blanked before anything is computed, so that whatever they hold reaches neither the value nor a gradient.
+
+    Args:
+        anchor: (N, C).
+        positive: (N, C), row i belongs to anchor i.
+        negatives: (K, C); K = 0 gives a loss of 0.
+        temperature: τ > 0.
+        weight: (N,) >= 0, taken as a constant; None is 1 for each row.
+        reduction: 'weighted_mean' is Σ w_i ℓ_i / Σ w_i (eq. 11 of Zhang et al., IPMI 2023, when both directions come
+            in one call), 'mean' is Σ w_i ℓ_i / N (their code).
+        chunk_size: rows at a time; their logits are computed again in the backward pass, so that chunk_size×K of them
+            are held instead of N×K. None is all at once.
+
+    Returns:
+        Scalar >= 0; a zero connected to the graph if N = 0 or all weights are 0.
+
+    Raises:
+        ValueError: if shapes disagree, the temperature is not positive, or the reduction or chunk size is unknown.
+    """
+    _check(anchor, positive, negatives, temperature, weight, reduction, chunk_size)
+    dtype = torch.promote_types(anchor.dtype, torch.float32)
+    weight = anchor.new_ones(len(anchor), dtype=dtype) if weight is None else weight.detach().to(dtype)
+    present = weight[:, None] != 0
+    anchor, positive = (torch.where(present, rows, 0) for rows in (anchor, positive))
+    negatives = negatives.to(anchor.dtype)
+    if chunk_size is None:
+        losses = _row_losses(anchor, positive, negatives, temperature)
+    else:
+        chunks = zip(anchor.split(chunk_size), positive.split(chunk_size), strict=True)
+        losses = torch.cat(
+            [
+                checkpoint(_row_losses, a, p, negatives, temperature, use_reentrant=False, preserve_rng_state=False)
+                for a, p in chunks
+            ]
+        )
+    total = (weight * losses).sum()
+    if reduction == 'mean':
+        return total / max(len(anchor), 1)
+    scale = weight.sum()
+    return total / torch.where(scale > 0, scale, 1)
+
+
+def _row_losses(anchor: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """(N,) losses in float32 at least. ℓ = −log σ(s⁺ − lse_j s_j) equals the ratio above and needs no joint logits."""
+    dtype = torch.promote_types(anchor.dtype, torch.float32)
+    pos = (anchor.to(dtype) * positive.to(dtype)).sum(1) / temperature
+    neg = (anchor @ negatives.mT).to(dtype).div_(temperature)  # in place: N×K is the largest tensor here
+    return -F.logsigmoid(pos - neg.logsumexp(1))
+
+
+def _check(
+    anchor: Tensor,
+    positive: Tensor,
+    negatives: Tensor,
+    temperature: float,
+    weight: Tensor | None,
+    reduction: str,
+    chunk_size: int | None,
+) -> None:
+    if anchor.ndim != 2:
+        raise ValueError(f'anchor has shape {tuple(anchor.shape)}, expected (N, C)')
+    if positive.shape != anchor.shape:
+        raise ValueError(f'positive has shape {tuple(positive.shape)}, expected {tuple(anchor.shape)} as anchor')
+    if negatives.ndim != 2 or negatives.shape[1] != anchor.shape[1]:
+        raise ValueError(f'negatives has shape {tuple(negatives.shape)}, expected (K, {anchor.shape[1]})')
+    if weight is not None and weight.shape != anchor.shape[:1]:
+        raise ValueError(f'weight has shape {tuple(weight.shape)}, expected ({len(anchor)},)')
+    if not temperature > 0:
+        raise ValueError(f'temperature is {temperature}, expected a number > 0')
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction is '{reduction}', expected one of {', '.join(REDUCTIONS)}")
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f'chunk_size is {chunk_size}, expected a number of rows >= 1 or None')
