@@ -1,7 +1,7 @@
 """The maths of the methods: pure torch functions, one file a subject."""
 
 from .contrastive import info_nce
-from .geometry import ViewGeometry, canonicalize
+from .geometry import ViewGeometry, canonicalize, cell_boxes, cell_centers, view_to_source
 from .matching import (
     feature_match,
     nearest_match,
@@ -9,11 +9,14 @@ from .matching import (
     overlap_matrix,
     overlap_weights,
     precise_match,
+    row_shares,
 )
 
 __all__ = [
     'ViewGeometry',
     'canonicalize',
+    'cell_boxes',
+    'cell_centers',
     'feature_match',
     'info_nce',
     'nearest_match',
@@ -21,4 +24,6 @@ __all__ = [
     'overlap_matrix',
     'overlap_weights',
     'precise_match',
+    'row_shares',
+    'view_to_source',
 ]
