@@ -52,7 +52,7 @@ $(STAMPS)/key: FORCE $(STAMPS)/torch
 	@$(PY) tools/setup/install_mmcv.py --key > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
-$(STAMPS)/mmcv: $(STAMPS)/key requirements/mminstall.txt tools/setup/install_mmcv.py tools/setup/cxx20
+$(STAMPS)/mmcv: $(STAMPS)/key requirements/mminstall.txt tools/setup/install_mmcv.py tools/setup/cxx20 tools/setup/nvcc20
 	$(PY) tools/setup/install_mmcv.py $(or $(MMCV),onedl-mmcv) $(CONSTRAIN) $(if $(WHEELHOUSE),--wheelhouse $(WHEELHOUSE))
 	touch $@
 

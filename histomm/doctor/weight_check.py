@@ -2,55 +2,53 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from pickle import UnpicklingError
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from mmengine.runner import CheckpointLoader
+
+from histomm.models.transfer import load_backbone
+from histomm.models.weights import TransferError, read_checkpoint
 
 from .findings import Report
 
-LOAD_ERRORS = (OSError, RuntimeError, EOFError, UnpicklingError, LookupError, ValueError)
 BUILD_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError, ImportError)
 NAMED = 3  # tensors that a finding names
 
 
-def stated_checkpoints(cfg: Config, nodes: Iterable[tuple[str, dict]]) -> Iterator[tuple[str, dict, str, str]]:
+class Load(NamedTuple):
+    """A checkpoint that a config loads into a module."""
+
+    where: str
+    """Field of the config."""
+    module: dict
+    """Config of the module."""
+    init: dict
+    """``checkpoint`` and what else the initialiser is given; ``type`` is that of an ``init_cfg``."""
+
+
+def stated_loads(cfg: Config, nodes: Iterable[tuple[str, dict]]) -> Iterator[Load]:
     """Every checkpoint that a config loads into a module.
 
     Args:
         cfg: The config.
         nodes: Every dict in ``cfg.model`` with its path.
-
-    Yields:
-        Field, config of the module, checkpoint, and the prefix under which the checkpoint holds the module.
     """
     model = cfg.get('model') or {}
     if cfg.get('load_from') and model.get('backbone'):
-        yield 'load_from', model['backbone'], cfg['load_from'], 'backbone'
+        yield Load('load_from', model['backbone'], dict(checkpoint=cfg['load_from'], prefix='backbone'))
     if model.get('pretrained') and model.get('backbone'):
-        yield 'model.pretrained', model['backbone'], model['pretrained'], ''
+        yield Load('model.pretrained', model['backbone'], dict(checkpoint=model['pretrained']))
     for path, node in nodes:
         entries = node.get('init_cfg') or []
         for entry in [entries] if isinstance(entries, dict) else entries:
-            if entry.get('type') == 'Pretrained' and entry.get('checkpoint'):
-                yield f'{path}.init_cfg', node, entry['checkpoint'], entry.get('prefix') or ''
-
-
-def load_tensors(path: str) -> dict[str, torch.Tensor]:
-    """Tensors of a checkpoint file, safetensors or what ``torch.save`` and mmengine write."""
-    if path.endswith('.safetensors'):
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    tensors = content.get('state_dict', content)
-    return {name: value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+            if entry.get('checkpoint'):
+                yield Load(f'{path}.init_cfg', node, dict(entry))
 
 
 def compare(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> tuple[list[str], list[str]]:
-    """Compare names and shapes; the counters of batch norm do not matter.
+    """Compare names and shapes as mmengine's ``Pretrained`` would match them; counters of batch norms do not matter.
 
     Returns:
         What keeps the module from being filled, and the tensors that nothing takes.
@@ -69,39 +67,50 @@ def _some(names: list[str]) -> str:
     return ', '.join(names[:NAMED]) + (f' and {len(names) - NAMED} more' if len(names) > NAMED else '')
 
 
-def check_checkpoint(report: Report, where: str, module_cfg: dict, checkpoint: str, prefix: str) -> None:
+def check_load(report: Report, load: Load) -> None:
     """Compare one checkpoint with one module, which is built for that."""
+    checkpoint = load.init['checkpoint']
     if '://' in checkpoint:
-        report.notice(where, f'{checkpoint} is not on this disk', 'its tensors are compared once it is a local file')
+        report.notice(
+            load.where, f'{checkpoint} is not on this disk', 'its tensors are compared once it is a local file'
+        )
         return
-    if not Path(checkpoint).is_file():
-        report.fault(where, f'{checkpoint} does not exist', 'correct the path, or train what should have written it')
-        return
-    try:
-        tensors = load_tensors(checkpoint)
-    except LOAD_ERRORS as error:
-        report.fault(where, f'{checkpoint} does not load: {type(error).__name__}: {error}', 'replace the file')
+    if not Path(checkpoint).exists():
+        report.fault(load.where, f'{checkpoint} does not exist', 'correct the path, or run what should have written it')
         return
     try:
-        module = MODELS.build({key: value for key, value in module_cfg.items() if key not in ('init_cfg', '_scope_')})
+        module = MODELS.build({key: value for key, value in load.module.items() if key != 'init_cfg'})
     except BUILD_ERRORS as error:
-        report.fault(where, f'the module does not build: {type(error).__name__}: {error}', 'correct its config')
+        report.fault(load.where, f'the module does not build: {type(error).__name__}: {error}', 'correct its config')
         return
+    try:
+        if load.init.get('type', '').endswith('VerifiedPretrained'):
+            allowed = {key: tuple(load.init.get(key, ())) for key in ('allow_missing', 'allow_unexpected')}
+            loaded = load_backbone(module, checkpoint, load.init.get('prefix'), **allowed).loaded
+            report.row(load.where, f'{len(loaded)} tensors fit {load.module["type"]}')
+        else:
+            check_names(report, load, read_checkpoint(checkpoint)[0], module.state_dict())
+    except TransferError as error:
+        report.fault(load.where, str(error), 'use weights of the same architecture')
+
+
+def check_names(report: Report, load: Load, tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    """Compare the tensors of a checkpoint with those of the module; mmengine itself would only log what differs."""
+    prefix = load.init.get('prefix') or ''
     start = f'{prefix}.' if prefix and not prefix.endswith('.') else prefix
     found = {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}
-    lacking, unused = compare(found, module.state_dict())
+    lacking, unused = compare(found, wanted)
+    checkpoint, kind = load.init['checkpoint'], load.module['type']
     if not found:
-        tops = sorted({name.partition('.')[0] for name in tensors})
-        what = f'{checkpoint} has no tensor under {start!r}, only under {_some(tops)}'
-        report.fault(where, what, 'correct prefix, or load the file through init_cfg of the backbone')
+        what = f'{checkpoint} has no tensor under {start!r}, only {_some(sorted(tensors))}'
+        report.fault(load.where, what, 'correct prefix, or load the file through init_cfg of the backbone')
     elif lacking:
-        what = f'{checkpoint} does not fill {module_cfg["type"]}: {_some(lacking)}'
-        what += f'; unused: {_some(unused)}' if unused else ''
-        report.fault(where, what, 'use the weights of the same architecture and key names, or set prefix')
+        what = f'{checkpoint} does not fill {kind}: {_some(lacking)}' + (f'; unused: {_some(unused)}' if unused else '')
+        report.fault(load.where, what, 'use weights of the same architecture and key names, or set prefix')
     else:
-        report.row(where, f'{len(found) - len(unused)} tensors fit {module_cfg["type"]}')
+        report.row(load.where, f'{len(found) - len(unused)} tensors fit {kind}')
         if unused:
-            report.notice(where, f'{checkpoint} holds tensors that nothing takes: {_some(unused)}', 'no harm if a head')
+            report.notice(load.where, f'{checkpoint} holds what nothing takes: {_some(unused)}', 'no harm if a head')
 
 
 def check_weights(report: Report, cfg: Config, nodes: Iterable[tuple[str, dict]]) -> None:
@@ -112,5 +121,5 @@ def check_weights(report: Report, cfg: Config, nodes: Iterable[tuple[str, dict]]
         cfg: The config.
         nodes: Every dict in ``cfg.model`` with its path.
     """
-    for where, module_cfg, checkpoint, prefix in stated_checkpoints(cfg, nodes):
-        check_checkpoint(report, where, module_cfg, checkpoint, prefix)
+    for load in stated_loads(cfg, nodes):
+        check_load(report, load)

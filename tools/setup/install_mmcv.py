@@ -45,12 +45,16 @@ def build_key() -> str:
 
 
 def compiler_environment() -> dict[str, str]:
-    """Environment of the build; the compiler is wrapped where the headers of torch refuse C++17."""
+    """Environment of the build; the compilers are wrapped where the headers of torch refuse C++17."""
+    from torch.utils.cpp_extension import CUDA_HOME
+
     env = dict(os.environ)
     header = (torch_folder() / 'include' / 'ATen' / 'ATen.h').read_text()
     if '#error C++20' in header:
         env['HISTOMM_CXX'] = env.get('CXX', 'c++')
         env['CXX'] = str(REPO / 'tools' / 'setup' / 'cxx20')
+        env['HISTOMM_NVCC'] = env.get('PYTORCH_NVCC') or (f'{CUDA_HOME}/bin/nvcc' if CUDA_HOME else 'nvcc')
+        env['PYTORCH_NVCC'] = str(REPO / 'tools' / 'setup' / 'nvcc20')
     env.setdefault('MAX_JOBS', str(len(os.sched_getaffinity(0))))
     env['PATH'] = os.pathsep.join([str(Path(sys.executable).parent), env['PATH']])
     return env
