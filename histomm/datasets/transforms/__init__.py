@@ -1,1 +1,23 @@
-"""Transforms on RGB uint8 images that record where a view came from."""
+"""Transforms on numpy images and their records."""
+
+from histomm.datasets.transforms.base import RandomTransform, view_generator
+from histomm.datasets.transforms.geometric import RandomFlip, RandomResizedCrop, RandomRotate90
+from histomm.datasets.transforms.loading import LoadPatch, UnreadableImageError, read_image
+from histomm.datasets.transforms.photometric import ColorJitter, GaussianBlur, RandomGrayscale
+from histomm.datasets.transforms.views import MultiView, PackViews
+
+__all__ = [
+    'ColorJitter',
+    'GaussianBlur',
+    'LoadPatch',
+    'MultiView',
+    'PackViews',
+    'RandomFlip',
+    'RandomGrayscale',
+    'RandomResizedCrop',
+    'RandomRotate90',
+    'RandomTransform',
+    'UnreadableImageError',
+    'read_image',
+    'view_generator',
+]

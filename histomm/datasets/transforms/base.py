@@ -9,13 +9,15 @@ from histomm.datasets.samplers import SampleIndex
 def view_generator(results: dict, view: int = 0) -> np.random.Generator:
     """Generator for one view of one sample, seeded by (seed, epoch, sample index, view).
 
+    Views count from 1; 0 is for draws that concern the sample as a whole.
+
     A sample that was not drawn by :class:`~histomm.datasets.samplers.SeededSampler` carries no epoch; its generator is
     then seeded from numpy's global state, so that views still differ from epoch to epoch.
     """
     index = results.get('sample_idx')
     if isinstance(index, SampleIndex):
         return np.random.default_rng([index.seed, index.epoch, int(index), view])
-    return np.random.default_rng(np.random.randint(0, 2**31, size=4).tolist() + [view])
+    return np.random.default_rng([*np.random.randint(0, 2**31, size=4).tolist(), view])
 
 
 class RandomTransform(BaseTransform):

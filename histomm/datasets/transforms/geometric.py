@@ -1,0 +1,202 @@
+"""Crop, flips and quarter turns that write down where a view came from.
+
+The record is ``crop_box`` (x1, y1, x2, y2) in source pixels, then ``hflip``, then ``vflip``, then ``rot90``
+counter-clockwise quarter turns. A pipeline that applies them in another order is refused, because the record could not
+describe it.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from histomm.datasets.transforms.base import RandomTransform
+from histomm.registry import TRANSFORMS
+
+_PIL_MODES = {'bilinear': Image.Resampling.BILINEAR, 'bicubic': Image.Resampling.BICUBIC}
+
+
+def _check_probability(owner: str, name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise ValueError(f'{owner}: {name} is {value}, expected a probability in [0, 1]')
+    return float(value)
+
+
+def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = 'bilinear') -> np.ndarray:
+    """Resize as Pillow does, with antialiasing where it shrinks.
+
+    Bilinear enlargement is the same in OpenCV (±1 grey level) and several times faster; the rest is left to Pillow.
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: (height, width) of the result.
+        interpolation: 'bilinear' or 'bicubic'.
+    """
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image.copy()
+    if interpolation == 'bilinear' and image.shape[0] <= height and image.shape[1] <= width:
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.array(Image.fromarray(image).resize((width, height), _PIL_MODES[interpolation]))
+
+
+@TRANSFORMS.register_module()
+class RandomResizedCrop(RandomTransform):
+    """Crop a random rectangle and resize it, with the sampling law of torchvision, and record the rectangle.
+
+    Area share U(scale) and log aspect U(log ratio), up to ten tries to fit, else the largest central crop within
+    ``ratio``. Crops have whole-pixel sides and are at least one pixel; an image smaller than ``size`` is enlarged.
+
+    **Required keys:** img
+
+    **Modified keys:** img, img_shape
+
+    **Added keys:** crop_box (x1, y1, x2, y2) floats in source pixels; a second crop is expressed in them too
+
+    Args:
+        size: Side of the view, or (height, width).
+        scale: Bounds of the area share, 0 < min <= max <= 1.
+        ratio: Bounds of width / height.
+        interpolation: 'bilinear' or 'bicubic', antialiased where it shrinks.
+
+    Raises:
+        ValueError: a bad argument, or the image has already been flipped or turned.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        scale: tuple[float, float] = (0.2, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        interpolation: str = 'bilinear',
+    ) -> None:
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f'RandomResizedCrop: size is {size}, expected a positive side or (height, width)')
+        if not 0 < scale[0] <= scale[1] <= 1:
+            raise ValueError(f'RandomResizedCrop: scale is {scale}, expected 0 < min <= max <= 1')
+        if not 0 < ratio[0] <= ratio[1]:
+            raise ValueError(f'RandomResizedCrop: ratio is {ratio}, expected 0 < min <= max')
+        if interpolation not in _PIL_MODES:
+            raise ValueError(f'RandomResizedCrop: interpolation is {interpolation!r}, expected one of {[*_PIL_MODES]}')
+        self.scale, self.ratio, self.interpolation = tuple(scale), tuple(ratio), interpolation
+        self.log_ratio = (math.log(ratio[0]), math.log(ratio[1]))
+
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """A rectangle (top, left, height, width) in an image of ``height`` × ``width`` pixels."""
+        for _ in range(10):
+            area = height * width * rng.uniform(*self.scale)
+            aspect = math.exp(rng.uniform(*self.log_ratio))
+            w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < w <= width and 0 < h <= height:
+                return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+        w, h = width, height
+        if width / height < self.ratio[0]:
+            h = round(width / self.ratio[0])
+        elif width / height > self.ratio[1]:
+            w = round(height * self.ratio[1])
+        return (height - h) // 2, (width - w) // 2, h, w
+
+    def transform(self, results: dict) -> dict:
+        """Crop ``results['img']``."""
+        if results.get('hflip') or results.get('vflip') or results.get('rot90'):
+            raise ValueError('RandomResizedCrop: the image is already flipped or turned; put crops first')
+        image = results['img']
+        height, width = image.shape[:2]
+        top, left, h, w = self.draw(height, width, self.generator(results))
+        x1, y1, x2, y2 = results.get('crop_box', (0.0, 0.0, float(width), float(height)))
+        sx, sy = (x2 - x1) / width, (y2 - y1) / height
+        results['crop_box'] = (x1 + left * sx, y1 + top * sy, x1 + (left + w) * sx, y1 + (top + h) * sy)
+        results['img'] = resize(image[top : top + h, left : left + w], self.size, self.interpolation)
+        results['img_shape'] = self.size
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(size={self.size}, scale={self.scale}, ratio={self.ratio}, '
+            f'interpolation={self.interpolation!r})'
+        )
+
+
+@TRANSFORMS.register_module()
+class RandomFlip(RandomTransform):
+    """Flip left-right and top-bottom, each by its own draw, and record it.
+
+    Two flips of one view compose. One number is always drawn for each direction, so that changing a probability does
+    not shift the draws of later transforms.
+
+    **Required keys:** img
+
+    **Modified keys:** img
+
+    **Added keys:** hflip (bool), vflip (bool)
+
+    Args:
+        prob_h: Probability of the left-right flip.
+        prob_v: Probability of the top-bottom flip.
+
+    Raises:
+        ValueError: a probability outside [0, 1], or the image has already been turned.
+    """
+
+    def __init__(self, prob_h: float = 0.5, prob_v: float = 0.0) -> None:
+        self.prob_h = _check_probability('RandomFlip', 'prob_h', prob_h)
+        self.prob_v = _check_probability('RandomFlip', 'prob_v', prob_v)
+
+    def transform(self, results: dict) -> dict:
+        """Flip ``results['img']``."""
+        if results.get('rot90'):
+            raise ValueError('RandomFlip: the image is already turned; put RandomFlip before RandomRotate90')
+        draws = self.generator(results).random(2)
+        flip_h, flip_v = bool(draws[0] < self.prob_h), bool(draws[1] < self.prob_v)
+        if flip_h or flip_v:
+            code = -1 if flip_h and flip_v else int(flip_h)
+            results['img'] = cv2.flip(results['img'], code)
+        results['hflip'] = results.get('hflip', False) ^ flip_h
+        results['vflip'] = results.get('vflip', False) ^ flip_v
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(prob_h={self.prob_h}, prob_v={self.prob_v})'
+
+
+@TRANSFORMS.register_module()
+class RandomRotate90(RandomTransform):
+    """Turn by one, two or three quarter turns, each as likely, with probability ``prob``, and record it.
+
+    ``prob=0.75`` makes all four orientations equally likely. Two turns of one view compose.
+
+    **Required keys:** img, of square shape, since views of one batch must share a shape
+
+    **Modified keys:** img
+
+    **Added keys:** rot90 (counter-clockwise quarter turns, 0 to 3)
+
+    Args:
+        prob: Probability that the image is turned at all.
+
+    Raises:
+        ValueError: a probability outside [0, 1], or the image is not square.
+    """
+
+    def __init__(self, prob: float = 0.75) -> None:
+        self.prob = _check_probability('RandomRotate90', 'prob', prob)
+
+    def transform(self, results: dict) -> dict:
+        """Turn ``results['img']``."""
+        height, width = results['img'].shape[:2]
+        if height != width:
+            raise ValueError(
+                f'RandomRotate90: the image has {width}×{height} pixels, expected a square; crop to a square before'
+            )
+        rng = self.generator(results)
+        turns = int(rng.random() < self.prob) * int(rng.integers(1, 4))
+        if turns:
+            codes = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
+            results['img'] = cv2.rotate(results['img'], codes[turns - 1])
+        results['rot90'] = (results.get('rot90', 0) + turns) % 4
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(prob={self.prob})'
