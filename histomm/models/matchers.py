@@ -174,8 +174,13 @@ class PreciseLocationMatcher(Matcher):
             self.linear = nn.Linear(channels, channels)
 
     def align(self, target: DenseView, source: DenseView) -> Matches:
-        """Every target cell with M·source (eq. 7 or 8) and the share of it that the source covers (eq. 9 or 10)."""
+        """Every target cell with M·source (eq. 7 or 8) and the share of it that the source covers (eq. 9 or 10).
+
+        Rows of M are divided by their sums first: the direction is the same, ``linear`` sees features of the scale
+        that the neck gives whatever the size of the crop, and areas in pixels cannot overflow half precision.
+        """
         fy, fx = functional.overlap_factors(target.box, source.box, target.size, source.size)
-        aligned = functional.precise_match(source.projection, fy, fx).flatten(2).transpose(1, 2)
+        shares = functional.row_shares(fy), functional.row_shares(fx)
+        aligned = functional.precise_match(source.projection, *shares).flatten(2).transpose(1, 2)
         weight = functional.overlap_weights(fy, fx, target.box, target.size)
         return Matches(target.rows().flatten(0, 1), self.linear(aligned).flatten(0, 1), weight.flatten())
