@@ -5,6 +5,7 @@ from .necks import DenseNeck
 from .queue import FeatureQueue
 from .selfsup import DenseMoCo
 from .teacher import EMATeacher
+from .transfer import TransferReport, VerifiedPretrained, load_backbone
 
 __all__ = [
     'DenseMoCo',
@@ -16,4 +17,7 @@ __all__ = [
     'LocationMatcher',
     'Matches',
     'PreciseLocationMatcher',
+    'TransferReport',
+    'VerifiedPretrained',
+    'load_backbone',
 ]
