@@ -15,7 +15,7 @@ _BANK_SEED = 20240229
 
 @lru_cache(maxsize=1)
 def _bank() -> tuple[np.ndarray, ...]:
-    """Periodic Gaussian fields with a correlation length of 2 pixels, equal on every machine and in every run."""
+    """Periodic Gaussian fields with a correlation length of 2 pixels, the same in every run."""
     rng = np.random.default_rng(_BANK_SEED)
     freq = np.fft.fftfreq(_PERIOD)
     low_pass = np.exp(-2 * (math.pi * 2.0) ** 2 * (freq[:, None] ** 2 + freq[None, :] ** 2) / 2)

@@ -39,7 +39,7 @@ class NucleusKind:
 
 
 KINDS = {
-    'lymphocyte': NucleusKind((3.5, 4.8), (0.84, 1.0), 0.025, (1.2, 1.75), 0.35, 0.24, 0.15, 0),
+    'lymphocyte': NucleusKind((3.1, 4.8), (0.84, 1.0), 0.025, (1.2, 1.75), 0.35, 0.24, 0.15, 0),
     'plasma': NucleusKind((4.0, 5.6), (0.68, 0.95), 0.035, (0.9, 1.4), 0.45, 0.28, 0.25, 0),
     'columnar': NucleusKind((6.5, 10.5), (0.34, 0.54), 0.035, (0.85, 1.45), 0.50, 0.24, 0.25, 1),
     'crypt': NucleusKind((4.6, 6.8), (0.55, 0.85), 0.04, (1.0, 1.5), 0.45, 0.26, 0.20, 0),
@@ -65,7 +65,7 @@ def _stamp(rng: np.random.Generator, kind: NucleusKind, angle: float) -> Stamp:
     ys, xs = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
     u = xs * math.cos(angle) + ys * math.sin(angle)
     v = ys * math.cos(angle) - xs * math.sin(angle)
-    v = v + rng.normal(0, 0.35) * b * ((u / a) ** 2 - 0.3)  # a slight bend
+    v = v + rng.normal(0, 0.45) * (1 - b / a) * b * ((u / a) ** 2 - 0.3)  # slender nuclei are bent
     phi = np.arctan2(v / b, u / a)
     outline = 1 + sum(rng.normal(0, kind.bumps) * np.cos(k * phi + rng.uniform(0, 6.3)) for k in (2, 3, 4))
     depth = (1 - np.hypot(u / a, v / b) / outline) * b  # about the distance to the outline in pixels
@@ -84,7 +84,7 @@ def _stamp(rng: np.random.Generator, kind: NucleusKind, angle: float) -> Stamp:
 
 @lru_cache(maxsize=len(KINDS))
 def _stamps(name: str) -> list[list[Stamp]]:
-    """Bank ``[angle][shape]`` of a kind, equal on every machine and in every run."""
+    """Bank ``[angle][shape]`` of a kind, the same in every run."""
     kind = KINDS[name]
     rng = np.random.default_rng([77, list(KINDS).index(name)])
     return [[_stamp(rng, kind, math.pi * i / _ANGLES) for _ in range(_SHAPES)] for i in range(_ANGLES)]

@@ -37,7 +37,7 @@ def draw_stain(rng: np.random.Generator) -> Stain:
     vectors = np.array([HAEMATOXYLIN, EOSIN]) + rng.normal(0, [[0.035, 0.02, 0.035], [0.035, 0.02, 0.05]])
     vectors = np.clip(vectors, 0.03, None)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    strength = np.exp(rng.normal(0, [0.16, 0.26]) + rng.normal(0.02, 0.16))
+    strength = np.exp(rng.normal(0, [0.18, 0.36]) + rng.normal(-0.02, 0.22))
     light = np.clip(rng.normal(247, 3) + rng.normal(0, 2.5, size=3) - [0, 3, 0], 232, 254)
     return Stain(vectors, strength, light, blur=float(rng.uniform(0.4, 0.72)), noise=float(rng.uniform(1.2, 2.6)))
 

@@ -52,9 +52,14 @@ def fibre_density(
     fine = fibres(rng, along, across, 22, 2.6)
     cloud = texture(rng, shape, 30)
     thread = fibres(rng, along, across, 16, 1.6)
-    level = 1 + 0.20 * broad + 0.20 * fine + 0.14 * thread + 0.16 * cloud + 0.08 * texture(rng, shape, 1.5)
+    level = 1 + 0.20 * broad + 0.20 * fine + 0.14 * thread + 0.16 * cloud
+    ridge = np.square(fibres(rng, along, across, 50, 5))
+    crack = np.square(fibres(rng, along, across, 30, 4.5))
+    level += 0.35 * np.exp(-ridge / 0.06) - np.float32(0.2 + 0.5 * loose) * np.exp(-crack / 0.05)
+    level += 0.13 * texture(rng, shape, 1.2) + 0.11 * texture(rng, shape, 3.5)
     cleft = fibres(rng, along, across, 26, 5) + 0.7 * cloud + 0.45 * fine + 0.2 * thread
-    gap = smooth_step(cleft - np.float32(1.9 - 2.2 * loose), 0.9)
+    cleft += 0.25 * texture(rng, shape, 3.5)
+    gap = smooth_step(cleft - np.float32(1.9 - 2.2 * loose), 0.8)
     level *= 1 - np.float32(0.45 + 0.45 * loose) * gap
     density = np.empty((*shape, 2), np.float32)
     density[..., 1] = np.maximum(level, 0.03) * np.float32(eosin)
@@ -85,8 +90,8 @@ def add_stroma_cells(
     crowd = smooth_step(texture(rng, shape, 45) + np.float32(1.6 * stroma.immune - 1.0), 1.2)
     x, y = scatter(rng, shape, 9, free * crowd * np.float32(0.15 + 0.8 * stroma.immune))
     plasma = rng.random(len(x)) < 0.35
-    stamp_nuclei(rng, density, 'plasma', x[plasma], y[plasma], tone=(0.7, 1.1))
-    stamp_nuclei(rng, density, 'lymphocyte', x[~plasma], y[~plasma], tone=(0.7, 1.1))
+    stamp_nuclei(rng, density, 'plasma', x[plasma], y[plasma], tone=(0.5, 1.1))
+    stamp_nuclei(rng, density, 'lymphocyte', x[~plasma], y[~plasma], tone=(0.55, 1.15))
 
 
 def add_capillaries(rng: np.random.Generator, density: np.ndarray, share: float, free: np.ndarray | float) -> None:

@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from .glands import GRADES, paint_gland_tissue, place_glands, visible_instances
+from .epithelium import paint_gland_tissue
+from .glands import GRADES, place_glands, visible_instances
 from .noise import fibre_angle, fibres, flow, scatter, texture
 from .nuclei import MARGIN, stamp_nuclei
 from .stain import draw_stain, photograph
@@ -26,7 +27,7 @@ def _fat(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     same = np.ones(shape, np.uint8)
     same[:, 1:] &= cells[:, 1:] == cells[:, :-1]
     same[1:] &= cells[1:] == cells[:-1]
-    depth = cv2.distanceTransform(same, cv2.DIST_L2, 5)
+    depth = np.minimum(cv2.distanceTransform(same, cv2.DIST_L2, 5), 200)  # unbounded where one cell fills all
     rounded = cv2.GaussianBlur(depth, (0, 0), 5) - 0.25 * cv2.GaussianBlur(depth, (0, 0), 12)
     thick = rng.uniform(0.6, 1.3) * (1.3 + 0.5 * texture(rng, shape, 30))
     wall = smooth_step(thick - np.minimum(depth, rounded), 1.6)
@@ -78,7 +79,7 @@ def _lymphocytes(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray
     x, y = scatter(rng, shape, rng.uniform(8.2, 10.5), crowd)
     other = rng.random(len(x)) < rng.uniform(0.05, 0.35)
     stamp_nuclei(rng, density, 'plasma', x[other], y[other], tone=(0.6, 1.0))
-    stamp_nuclei(rng, density, 'lymphocyte', x[~other], y[~other], tone=(0.7, 1.1))
+    stamp_nuclei(rng, density, 'lymphocyte', x[~other], y[~other], tone=(0.6, 1.15))
     return density
 
 
@@ -103,7 +104,8 @@ def _muscle(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Smooth muscle: parallel bundles of eosin with clefts and slender nuclei along them."""
     along, across = flow(rng, shape, rng.uniform(3, 8), 60)
     broad, fine = fibres(rng, along, across, 120, 9), fibres(rng, along, across, 60, 3)
-    level = 1 + 0.10 * broad + 0.12 * fine + 0.08 * texture(rng, shape, 35) + 0.05 * texture(rng, shape, 2)
+    level = 1 + 0.10 * broad + 0.12 * fine + 0.08 * texture(rng, shape, 35)
+    level += 0.09 * texture(rng, shape, 1.2) + 0.06 * texture(rng, shape, 4)
     cleft = np.exp(-np.square(fibres(rng, along, across, 110, 22)) / rng.uniform(0.004, 0.03))
     level *= 1 - np.float32(rng.uniform(0.4, 0.9)) * cleft
     density = np.empty((*shape, 2), np.float32)
