@@ -186,9 +186,9 @@ def paint_gland_tissue(
     shape = labels.shape
     stroma = stroma or draw_stroma(rng)
     geo = _measure(rng, labels, grade)
-    along, across = flow(rng, shape, waviness=rng.uniform(4, 14), wavelength=rng.uniform(30, 70))
+    along, across = flow(rng, shape, waviness=rng.uniform(3, 10), wavelength=rng.uniform(30, 70))
     around = cv2.GaussianBlur(np.exp(-geo.outside / 28), (0, 0), 6)
-    across = across + 60 * around  # fibres wrap around the glands
+    across = across + 42 * around  # fibres wrap around the glands
     density = fibre_density(rng, along, across, stroma.eosin, stroma.loose)
     cleft = max(0.0, rng.normal(3, 6)) * np.clip(0.8 + 0.6 * texture(rng, shape, 50), 0, 2)
     halo = smooth_step(cleft - geo.outside + 1.5 * texture(rng, shape, 4), 2.5) * (cleft > 1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 from .nuclei import MARGIN
 
@@ -82,7 +83,7 @@ def gland_outline(rng: np.random.Generator, grade: GlandGrade, radius: float) ->
     turn = rng.uniform(0, 2 * math.pi)
     points = np.stack([x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)], axis=1)
     window = np.array([1, 4, 8, 10, 8, 4, 1]) / 36  # rounds sharp tips
-    return sum(weight * np.roll(points, k - 3, axis=0) for k, weight in enumerate(window))
+    return ndimage.correlate1d(points, window, axis=0, mode='wrap')
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:
@@ -120,6 +121,9 @@ def place_glands(rng: np.random.Generator, shape: tuple[int, int], grade: GlandG
         radius = rng.uniform(*grade.radius)
         reach = 0.3 * radius if count else -MARGIN  # the first gland lies in the picture
         centre = rng.uniform((-reach, -reach), (w + reach, h + reach))
+        x, y = np.clip(centre.astype(int), 0, (w - 1, h - 1))
+        if taken[y, x]:
+            continue
         outline = gland_outline(rng, grade, radius) + centre
         gap = 0 if rng.random() < grade.touching else round(rng.uniform(*grade.gap))
         left, top = np.maximum(np.floor(outline.min(0)).astype(int) - gap, 0).tolist()

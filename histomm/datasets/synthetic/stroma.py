@@ -33,7 +33,7 @@ def draw_stroma(rng: np.random.Generator) -> Stroma:
         eosin=float(rng.uniform(0.42, 0.68)),
         loose=float(rng.uniform(0.15, 0.75)),
         spindle=float(rng.uniform(0.12, 0.45)),
-        immune=float(rng.uniform(0.1, 0.8) ** 1.5),
+        immune=float(rng.uniform(0.25, 0.85) ** 1.3),
         blood=float(max(0.0, rng.uniform(-0.02, 0.03))),
     )
 
@@ -52,13 +52,13 @@ def fibre_density(
     fine = fibres(rng, along, across, 22, 2.6)
     cloud = texture(rng, shape, 30)
     thread = fibres(rng, along, across, 16, 1.6)
-    level = 1 + 0.20 * broad + 0.20 * fine + 0.14 * thread + 0.16 * cloud
+    level = 1 + 0.13 * broad + 0.18 * fine + 0.15 * thread + 0.16 * cloud
     ridge = np.square(fibres(rng, along, across, 50, 5))
     crack = np.square(fibres(rng, along, across, 30, 4.5))
-    level += 0.35 * np.exp(-ridge / 0.06) - np.float32(0.2 + 0.5 * loose) * np.exp(-crack / 0.05)
-    level += 0.13 * texture(rng, shape, 1.2) + 0.11 * texture(rng, shape, 3.5)
+    level += 0.22 * np.exp(-ridge / 0.06) - np.float32(0.2 + 0.35 * loose) * np.exp(-crack / 0.05)
+    level += 0.13 * texture(rng, shape, 1.2) + 0.17 * texture(rng, shape, 3.5)
     cleft = fibres(rng, along, across, 26, 5) + 0.7 * cloud + 0.45 * fine + 0.2 * thread
-    cleft += 0.25 * texture(rng, shape, 3.5)
+    cleft += 0.4 * texture(rng, shape, 3.5) + 0.4 * texture(rng, shape, 8)
     gap = smooth_step(cleft - np.float32(1.9 - 2.2 * loose), 0.8)
     level *= 1 - np.float32(0.45 + 0.45 * loose) * gap
     density = np.empty((*shape, 2), np.float32)
@@ -87,7 +87,7 @@ def add_stroma_cells(
     )
     angle = fibre_angle(across, x, y) + rng.normal(0, 0.25, size=len(x))
     stamp_nuclei(rng, density, 'spindle', x, y, angle, tone=(0.35, 1.15))
-    crowd = smooth_step(texture(rng, shape, 45) + np.float32(1.6 * stroma.immune - 1.0), 1.2)
+    crowd = 0.12 + smooth_step(texture(rng, shape, 45) + np.float32(1.6 * stroma.immune - 1.0), 1.2)
     x, y = scatter(rng, shape, 9, free * crowd * np.float32(0.15 + 0.8 * stroma.immune))
     plasma = rng.random(len(x)) < 0.35
     stamp_nuclei(rng, density, 'plasma', x[plasma], y[plasma], tone=(0.5, 1.1))

@@ -1,5 +1,7 @@
 """Nine tissues of the colon, and pictures of them: the public drawing functions."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -121,6 +123,7 @@ def _stroma(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Tumour-associated connective tissue: wavy collagen, fibroblasts, some immune cells."""
     along, across = flow(rng, shape, rng.uniform(8, 22), rng.uniform(30, 60))
     stroma = draw_stroma(rng)
+    stroma = replace(stroma, immune=0.6 * stroma.immune)
     density = fibre_density(rng, along, across, stroma.eosin, stroma.loose)
     add_stroma_cells(rng, density, across, stroma)
     return density
@@ -152,10 +155,10 @@ def _sheet(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     add_stroma_cells(rng, density, across, stroma, 1 - inside)
     rough = texture(rng, shape, 8)
     cell = np.empty_like(density)
-    cell[..., 0] = rng.uniform(0.18, 0.42) * (1 + 0.25 * rough + 0.15 * texture(rng, shape, 2))
-    cell[..., 1] = rng.uniform(0.40, 0.75) * (1 + 0.18 * rough + 0.12 * texture(rng, shape, 2))
-    seam = np.exp(-np.square(texture(rng, shape, 7)) / 0.01) * smooth_step(texture(rng, shape, 30), 1)
-    cell *= (1 - np.float32(rng.uniform(0.1, 0.7)) * seam)[..., None]
+    cell[..., 0] = rng.uniform(0.18, 0.42) * (1 + 0.22 * rough + 0.22 * texture(rng, shape, 1.4))
+    cell[..., 1] = rng.uniform(0.40, 0.75) * (1 + 0.15 * rough + 0.15 * texture(rng, shape, 1.4))
+    seam = np.exp(-np.square(texture(rng, shape, 9)) / 0.04) * smooth_step(texture(rng, shape, 30), 1)
+    cell *= (1 - np.float32(rng.uniform(0.1, 0.45)) * seam)[..., None]
     density += inside[..., None] * (cell - density)
     spacing = rng.uniform(14, 20)
     x, y = scatter(rng, shape, spacing, smooth_step(nest - 0.15, 0.1) * 0.95)
