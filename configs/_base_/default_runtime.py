@@ -1,18 +1,17 @@
 default_scope = 'histomm'
 
+# Hooks have names, so that an inheriting config can change one of them or turn it off with None.
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='histomm.AtomicCheckpointHook', interval=10, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    seed=dict(type='histomm.SeedHook'),
+    nonfinite=dict(type='histomm.NonFiniteLossHook'),
+    data_wait=dict(type='histomm.DataWaitHook'),
+    features=dict(type='histomm.FeatureMonitorHook', interval=50),
 )
-custom_hooks = [
-    dict(type='histomm.SeedHook'),
-    dict(type='histomm.NonFiniteLossHook'),
-    dict(type='histomm.DataWaitHook'),
-    dict(type='histomm.FeatureMonitorHook', interval=50),
-]
 
 env_cfg = dict(
     cudnn_benchmark=True,

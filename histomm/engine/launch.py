@@ -29,7 +29,8 @@ def common_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser
 def load_config(path: str, work_dir: str | None, options: dict | None, launcher: str) -> Config:
     """Read a ``.py`` or ``.yaml`` config and apply the common options.
 
-    Without a CUDA device, the ``nccl`` backend of a distributed run becomes ``gloo``.
+    A hook of ``default_hooks`` that is None is turned off. Without a CUDA device, the ``nccl`` backend of a
+    distributed run becomes ``gloo``.
 
     Raises:
         FileNotFoundError: there is no such config.
@@ -44,11 +45,19 @@ def load_config(path: str, work_dir: str | None, options: dict | None, launcher:
         cfg.work_dir = work_dir
     elif not cfg.get('work_dir'):
         cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
+    _drop_hooks_turned_off(cfg)
     backend = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('backend')
     if launcher != 'none' and backend == 'nccl' and not torch.cuda.is_available():
         print_log('no CUDA device found: the distributed backend is gloo instead of nccl', level=logging.WARNING)
         cfg.env_cfg.dist_cfg.backend = 'gloo'
     return cfg
+
+
+def _drop_hooks_turned_off(cfg: Config) -> None:
+    """Leave out hooks that are None, but for mmengine's own, which the runner adds unless it sees the None."""
+    own = {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'}
+    for name in [name for name, hook in cfg.get('default_hooks', {}).items() if hook is None and name not in own]:
+        del cfg.default_hooks[name]
 
 
 def build_runner(cfg: Config) -> Runner:
