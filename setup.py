@@ -23,8 +23,8 @@ def version():
 
 def mim_files():
     mim = ROOT / 'histomm' / '.mim'
-    folders = [mim / 'configs', mim / 'tools']
-    files = [file for folder in folders for file in folder.rglob('*') if file.is_file()]
+    files = [file for folder in (mim / 'configs', mim / 'tools') for file in folder.rglob('*') if file.is_file()]
+    files = [mim / 'model-index.yml', *files]
     return [str(file.relative_to(ROOT / 'histomm')) for file in files if '__pycache__' not in file.parts]
 
 

@@ -19,11 +19,14 @@ def main() -> int:
     if missing:
         print(f'FAULT   {", ".join(missing)}: not installed in {sys.prefix}; run `make setup` (docs/install.md)')
         return 1
-    from histomm.doctor import Report, check_config, check_environment
+    from histomm.doctor.environment import check_environment
+    from histomm.doctor.findings import Report
 
     report = Report()
     check_environment(report, args.need_ops)
     if args.config:
+        from histomm.doctor.config_check import check_config
+
         check_config(report, args.config)
     print(report.text())
     return 1 if report.faults else 0

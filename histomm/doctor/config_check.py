@@ -32,8 +32,9 @@ def walk(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
 
 def used_scopes(cfg: Config) -> set[str]:
     """Names of the libraries whose registered parts a config names."""
-    types = [node.get('type') for _, node in walk(cfg.to_dict())]
-    scopes = {name.partition('.')[0] for name in types if isinstance(name, str) and '.' in name}
+    nodes = [node for _, node in walk(cfg.to_dict())]
+    scopes = {node['type'].partition('.')[0] for node in nodes if isinstance(node.get('type'), str)}
+    scopes |= {node['_scope_'] for node in nodes if '_scope_' in node}  # left by a base of another package
     return (scopes | {cfg.get('default_scope') or 'mmengine'}) & {*DISTRIBUTIONS, 'histomm', 'mmengine'}
 
 

@@ -74,7 +74,7 @@ def unreadable(path: str) -> str | None:
 
 
 def check_images(report: Report, where: str, dataset: Any) -> None:
-    """Look up the files of a built data set, and decode a few."""
+    """Look up the files of a built data set, and decode a few; a data set that skips bad files earns a notice only."""
     paths = {index: dataset.get_data_info(index).get('img_path') for index in spread(len(dataset), LOOKED_UP)}
     gone = [path for path in paths.values() if path and not Path(path).is_file()]
     if gone:
@@ -84,7 +84,8 @@ def check_images(report: Report, where: str, dataset: Any) -> None:
     for path in (paths[index] for index in spread(len(dataset), DECODED) if paths.get(index)):
         reason = unreadable(path)
         if reason:
-            report.fault(where, f'{path} {reason}', 'replace or remove the file')
+            tell = report.notice if getattr(dataset, 'unreadable', 'raise') == 'skip' else report.fault
+            tell(where, f'{path} {reason}', 'replace or remove the file')
 
 
 def check_coco(report: Report, where: str, ann_file: Path, classes: tuple[str, ...]) -> None:

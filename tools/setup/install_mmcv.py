@@ -55,6 +55,9 @@ def compiler_environment() -> dict[str, str]:
         env['CXX'] = str(REPO / 'tools' / 'setup' / 'cxx20')
         env['HISTOMM_NVCC'] = env.get('PYTORCH_NVCC') or (f'{CUDA_HOME}/bin/nvcc' if CUDA_HOME else 'nvcc')
         env['PYTORCH_NVCC'] = str(REPO / 'tools' / 'setup' / 'nvcc20')
+    # A small toolkit has nvcc but not the headers of every CUDA library; those beside torch are looked at last.
+    beside_torch = [str(folder) for folder in torch_folder().parent.glob('nvidia/*/include')]
+    env['CPATH'] = os.pathsep.join(filter(None, [env.get('CPATH'), *beside_torch]))
     env.setdefault('MAX_JOBS', str(len(os.sched_getaffinity(0))))
     env['PATH'] = os.pathsep.join([str(Path(sys.executable).parent), env['PATH']])
     return env
