@@ -37,12 +37,14 @@ def rankme(x: Tensor, eps: float = 1e-7) -> float:
         eps: ε of the paper. At 0 the value is exact, with 0 log 0 = 0.
 
     Returns:
-        A number in [1, min(N, D)]; 0 for an all-zero matrix.
+        A number in [1, min(N, D)]; 0 for an all-zero matrix, NaN for one with values that are not finite.
 
     Raises:
         ValueError: ``x`` is not (N, D) with N ≥ 2.
     """
     _check(x)
+    if not x.isfinite().all():
+        return float('nan')
     x = x.double()
     # Eigenvalues of the smaller Gram matrix: 5 to 20 times faster than the singular values, and in float64 good to
     # 1e-8 of the largest.

@@ -91,7 +91,7 @@ def toy_config(work_dir, *, by_epoch=True, length=3, workers=0, seed=5, hooks=()
             work_dir=str(work_dir),
             model=dict(type='ToyModel'),
             train_dataloader=dict(
-                dataset=dict(type='ToyImages', **dataset),
+                dataset=dict(type='ToyImages') | dataset,
                 sampler=dict(type='histomm.SeededSampler', infinite=not by_epoch),
                 batch_size=3,
                 num_workers=workers,

@@ -5,6 +5,7 @@ import logging
 import random
 import time
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -203,7 +204,7 @@ class TestOnlineKNN:
             right += int(votes[1] > votes[0]) == label
         assert history(runner, 'knn_top1') == pytest.approx([100 * int(right) / 6])
 
-    @pytest.mark.parametrize(('classes', 'said'), [(None, '0 classes'), (1, '1 classes')])
+    @pytest.mark.parametrize(('classes', 'said'), [(None, 'have 0 classes'), (1, 'have 1 classes')])
     def test_turns_itself_off_without_labels(self, train, classes, said):
         logs = []
 
@@ -215,6 +216,35 @@ class TestOnlineKNN:
         runner = train(before=listen, hooks=[KNN | dict(dataset=dict(type='ToyImages', classes=classes))])
         assert sum('OnlineKNNHook is off' in line and said in line for line in logs) == 1
         assert 'train/knn_top1' not in runner.message_hub.log_scalars
+
+    @pytest.mark.parametrize('folders', [('a', 'b'), ('',)], ids=['labelled', 'flat'])
+    def test_patch_dataset(self, train, tmp_path, folders):
+        """Dark against bright patches of two sizes; a flat folder has no labels, which turns the hook off."""
+        for i, folder in enumerate(folders):
+            for k in range(10):
+                image = np.random.default_rng(k).integers(0, 50, (20 + k % 2, 24, 3), dtype=np.uint8) + 150 * i
+                path = tmp_path / 'data' / folder / f'{k}.png'
+                path.parent.mkdir(parents=True, exist_ok=True)
+                assert cv2.imwrite(str(path), image.astype(np.uint8))
+        pipeline = [
+            dict(type='histomm.LoadPatch'),
+            dict(type='mmpretrain.ResizeEdge', scale=16, backend='cv2'),
+            dict(type='mmpretrain.CenterCrop', crop_size=16),
+            dict(type='mmpretrain.PackInputs'),
+        ]
+        data = dict(type='histomm.PatchDataset', data_root=str(tmp_path / 'data'), with_labels=True, pipeline=pipeline)
+        logs = []
+
+        def listen(runner):
+            handler = logging.Handler()
+            handler.emit = lambda record: logs.append(record.getMessage())
+            runner.logger.addHandler(handler)
+
+        runner = train(length=1, before=listen, hooks=[KNN | dict(dataset=data)])
+        if len(folders) == 2:
+            assert history(runner, 'knn_top1') == [100]
+        else:
+            assert sum('OnlineKNNHook is off' in line and 'lies in no class folder' in line for line in logs) == 1
 
     def test_data_set_smaller_than_k(self, train):
         runner = train(length=1, hooks=[KNN | dict(k=500, dataset=dict(type='ToyImages', size=4))])
@@ -241,6 +271,29 @@ class TestOnlineKNN:
     def test_arguments_are_checked(self, train, changes, message):
         with pytest.raises(ValueError, match=message):
             train(hooks=[KNN | changes])
+
+
+class TestUnreadableFiles:
+    """Two files of four are no images; whichever process met them, both are named."""
+
+    def test_names_are_listed(self, train, tmp_path):
+        for k in range(4):
+            path = tmp_path / 'data' / f'{k}.png'
+            path.parent.mkdir(exist_ok=True)
+            if k % 2:
+                assert cv2.imwrite(str(path), np.full((8, 8, 3), 90, np.uint8))
+            else:
+                path.write_bytes(b'no image')
+        pipeline = [dict(type='histomm.LoadPatch'), dict(type='mmpretrain.PackInputs')]
+        data = dict(data_root=str(tmp_path / 'data'), unreadable='skip', pipeline=pipeline)
+        hook = [dict(type='histomm.UnreadableFilesHook')]
+        train(length=1, workers=1, hooks=hook, type='histomm.PatchDataset', **data)
+        listed = (tmp_path / 'run' / 'unreadable_files.txt').read_text().splitlines()
+        assert listed == [str(tmp_path / 'data' / f'{k}.png') for k in (0, 2)]
+
+    def test_nothing_to_report(self, train, tmp_path):
+        train(length=1, hooks=[dict(type='histomm.UnreadableFilesHook')])
+        assert not (tmp_path / 'run' / 'unreadable_files.txt').exists()
 
 
 class TestRandomness:

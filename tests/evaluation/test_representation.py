@@ -42,6 +42,14 @@ def test_rankme_of_zeros():
     assert rankme(torch.zeros(4, 3)) == 0
 
 
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_values_that_are_not_finite_give_nan(value):
+    x = torch.randn(5, 3)
+    x[1, 2] = value
+    assert math.isnan(rankme(x))
+    assert math.isnan(feature_std(x))
+
+
 def test_feature_std_of_signed_axes_is_one():
     """Rows ±e_i: every dimension has mean 0 and variance 1/D, whatever the rows' lengths."""
     d = 6

@@ -5,7 +5,9 @@ from .data_wait import DataWaitHook
 from .feature_monitor import FeatureMonitorHook
 from .nonfinite import NonFiniteLossHook
 from .online_knn import OnlineKNNHook
+from .precise_bn import PreciseBNHook
 from .seed import SeedHook
+from .unreadable import UnreadableFilesHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -13,6 +15,8 @@ __all__ = [
     'FeatureMonitorHook',
     'NonFiniteLossHook',
     'OnlineKNNHook',
+    'PreciseBNHook',
     'SeedHook',
+    'UnreadableFilesHook',
     'latest_good_checkpoint',
 ]

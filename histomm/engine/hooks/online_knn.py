@@ -34,8 +34,9 @@ class OnlineKNNHook(Hook):
 
     Args:
         dataset: Config of a data set whose samples are ``inputs`` (3, H, W) uint8 RGB, of one size, and
-            ``data_samples`` with ``gt_label``; ``histomm.PatchDataset`` with ``with_labels=True`` and a pipeline that
-            draws nothing.
+            ``data_samples`` with ``gt_label``: ``histomm.PatchDataset`` with ``with_labels=True`` and a pipeline that
+            draws nothing, such as ``histomm.LoadPatch``, ``mmpretrain.ResizeEdge``, ``mmpretrain.CenterCrop``,
+            ``mmpretrain.PackInputs``.
         interval: Epochs, or iterations, between two measurements; the end of training is measured too.
         by_epoch: Whether ``interval`` counts epochs.
         max_samples: Images used, bank and queries together.
@@ -91,13 +92,16 @@ class OnlineKNNHook(Hook):
         """Build the data set and choose bank and queries, the same in every run."""
         find_module(runner, self.module)
         _statistics(runner)
-        dataset = DATASETS.build(self.dataset)
+        try:
+            dataset = DATASETS.build(self.dataset)
+        except ValueError as error:  # what PatchDataset raises for images without a label
+            runner.logger.warning(f'OnlineKNNHook is off: {error}')
+            return
         labels = [dataset.get_data_info(index).get('gt_label') for index in range(len(dataset))]
         classes = len({int(label) for label in labels if label is not None})
-        if None in labels or classes < 2 or len(labels) < 2:
+        if None in labels or classes < 2:
             runner.logger.warning(
-                f'OnlineKNNHook is off: its data set of {len(labels)} images has {classes} classes, at least 2 are '
-                'needed.'
+                f'OnlineKNNHook is off: its {len(labels)} images have {classes} classes, at least 2 are needed.'
             )
             return
         chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[: self.max_samples]
