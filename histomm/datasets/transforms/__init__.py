@@ -4,6 +4,7 @@ from histomm.datasets.transforms.base import RandomTransform, view_generator
 from histomm.datasets.transforms.geometric import RandomFlip, RandomResizedCrop, RandomRotate90
 from histomm.datasets.transforms.loading import LoadPatch, UnreadableImageError, read_image
 from histomm.datasets.transforms.photometric import ColorJitter, GaussianBlur, RandomGrayscale
+from histomm.datasets.transforms.seed import SeedGlobalRandom
 from histomm.datasets.transforms.views import MultiView, PackViews
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     'RandomResizedCrop',
     'RandomRotate90',
     'RandomTransform',
+    'SeedGlobalRandom',
     'UnreadableImageError',
     'read_image',
     'view_generator',
