@@ -1,5 +1,6 @@
 """Patches in folders, lists and CSV files."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -142,7 +143,9 @@ class PatchDataset(BaseDataset):
         for pattern in self.exclude:
             kept = [pair for pair in pairs if not fnmatchcase(pair[part], pattern)]
             if len(kept) == len(pairs):
-                print_log(f'PatchDataset: exclude pattern {pattern!r} matches no file', 'current', level=30)
+                print_log(
+                    f'PatchDataset: exclude pattern {pattern!r} matches no file', 'current', level=logging.WARNING
+                )
             if not kept:
                 raise ValueError(f'PatchDataset: exclude pattern {pattern!r} leaves no images of {len(pairs)}')
             pairs = kept
@@ -236,5 +239,5 @@ class PatchDataset(BaseDataset):
         names = self.unreadable_files()
         if names:
             text = f'PatchDataset: {len(names)} of {len(self)} images could not be read and were skipped: '
-            print_log(text + ', '.join(names), 'current', level=30)
+            print_log(text + ', '.join(names), 'current', level=logging.WARNING)
         return names

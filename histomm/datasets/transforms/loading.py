@@ -14,6 +14,7 @@ EXTENSIONS = ('tif', 'tiff', 'png', 'jpg', 'jpeg', 'bmp')
 """Extensions of files that :class:`LoadPatch` reads, in any case."""
 
 _JPEG, _PNG, _BMP = b'\xff\xd8', b'\x89PNG\r\n\x1a\n', b'BM'
+_BITS_PER_SAMPLE = 258  # tag of TIFF
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
@@ -117,12 +118,15 @@ def _over_white(rgba: np.ndarray) -> np.ndarray:
 
 
 def _pillow(data: bytes) -> np.ndarray:
-    """Decode with Pillow, which notices missing rows of TIFF and BMP; 16-bit colour, which it lacks, with OpenCV."""
+    """Decode with Pillow, which notices missing rows of TIFF and BMP; 16-bit colour, of which it has 8, with OpenCV."""
     try:
         image = Image.open(io.BytesIO(data))
     except Image.UnidentifiedImageError:
         return _bgr_to_rgb8(_opencv(data, cv2.IMREAD_UNCHANGED))
+    bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))) if image.format == 'TIFF' else 8
     image.load()
+    if bits == 16 and not image.mode.startswith('I'):
+        return _bgr_to_rgb8(_opencv(data, cv2.IMREAD_UNCHANGED))
     if image.mode == 'RGB':
         return np.array(image)
     if image.mode.startswith('I'):

@@ -76,16 +76,19 @@ def adjust_hue(image: np.ndarray, shift: float) -> np.ndarray:
         image: (H, W, 3) uint8.
         shift: In [-0.5, 0.5].
     """
-    degrees, saturation, value = cv2.split(cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV))
-    hue = degrees * np.float32(255 / 360)
+    hsv = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV)
+    hue = cv2.extractChannel(hsv, 0)
+    hue *= np.float32(255 / 360)
     # Hues that are not exact steps are at least 1/510 away from one: the two truncations differ for exact ones only.
     above = cv2.convertScaleAbs(hue, alpha=1, beta=_TRUNCATE)
-    below = cv2.convertScaleAbs(cv2.max(hue, 0.002), alpha=1, beta=-0.501)
+    np.maximum(hue, np.float32(0.002), out=hue)
+    below = cv2.convertScaleAbs(hue, alpha=1, beta=-0.501)
     steps = cv2.max(below, cv2.LUT(above, _EXACT_HUES))
     turned = ((_LEVELS + int(shift * 255)) % 256 * (360 / 255)).astype(np.float32)
-    saturation = cv2.LUT(cv2.convertScaleAbs(saturation, alpha=255, beta=_TRUNCATE), _SATURATIONS)
-    rgb = cv2.cvtColor(cv2.merge([cv2.LUT(steps, turned), saturation, value]), cv2.COLOR_HSV2RGB)
-    return cv2.convertScaleAbs(rgb)
+    cv2.insertChannel(cv2.LUT(steps, turned), hsv, 0)
+    saturation = cv2.convertScaleAbs(cv2.extractChannel(hsv, 1), alpha=255, beta=_TRUNCATE)
+    cv2.insertChannel(cv2.LUT(saturation, _SATURATIONS), hsv, 1)
+    return cv2.convertScaleAbs(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
 
 
 def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:

@@ -1,0 +1,126 @@
+"""Photometric transforms beside torchvision's functions on Pillow images."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision.transforms.functional as TF
+from PIL import Image, ImageFilter
+from torchvision.transforms import ColorJitter as TorchvisionJitter
+
+from histomm.datasets.samplers import SampleIndex
+from histomm.datasets.transforms import ColorJitter, GaussianBlur, RandomGrayscale, photometric
+
+OPS = {
+    'brightness': (photometric.adjust_brightness, TF.adjust_brightness, (0.0, 2.0)),
+    'contrast': (photometric.adjust_contrast, TF.adjust_contrast, (0.0, 2.0)),
+    'saturation': (photometric.adjust_saturation, TF.adjust_saturation, (0.0, 2.0)),
+    'hue': (photometric.adjust_hue, TF.adjust_hue, (-0.5, 0.5)),
+    'blur': (photometric.gaussian_blur, lambda pil, s: pil.filter(ImageFilter.GaussianBlur(s)), (0.1, 2.0)),
+}
+
+
+def difference(ours: np.ndarray, theirs: Image.Image) -> int:
+    assert ours.dtype == np.uint8
+    return int(np.abs(ours.astype(int) - np.asarray(theirs)).max())
+
+
+@pytest.mark.parametrize('name', OPS)
+def test_equals_torchvision_within_two_levels(name, tissues):
+    ours, theirs, bounds = OPS[name]
+    draws = np.random.default_rng(0).uniform(*bounds, 8).tolist() + list(bounds)
+    for image in tissues:
+        before = image.copy()
+        for value in draws:
+            assert difference(ours(image, value), theirs(Image.fromarray(image), value)) <= 2, value
+        np.testing.assert_array_equal(image, before)
+
+
+def test_grey_equals_torchvision(tissues):
+    for image in tissues:
+        assert difference(photometric.to_grey(image), TF.rgb_to_grayscale(Image.fromarray(image), 3)) <= 1
+
+
+def test_hue_of_all_pure_hues_follows_pillow():
+    # Every pixel whose channels are among these has a hue that is a whole number of 1/255 steps.
+    levels = np.arange(86)
+    pixels = np.array([[a, b, c] for a in (0, 85) for b in levels for c in (0, 85)], np.uint8)
+    image = np.concatenate([pixels, pixels[:, [1, 0, 2]], pixels[:, [0, 2, 1]]])[None] * np.uint8(3)
+    for shift in (0.0, 0.1, -0.3):
+        assert difference(photometric.adjust_hue(image, shift), TF.adjust_hue(Image.fromarray(image), shift)) <= 1
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 9), (7, 3)])
+def test_tiny_images(size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    for name, (ours, theirs, bounds) in OPS.items():
+        assert difference(ours(image, bounds[1]), theirs(Image.fromarray(image), bounds[1])) <= 2, name
+
+
+def test_constant_image_stays_constant():
+    image = np.full((16, 16, 3), (180, 90, 160), np.uint8)
+    np.testing.assert_array_equal(photometric.gaussian_blur(image, 1.7), image)
+
+
+def jitter_record(jitter, draws):
+    """Order and factors of the adjustments that ``jitter`` makes."""
+    calls: list[list] = []
+    jitter._steps = [
+        (lambda image, factor, name=adjust.__name__: calls[-1].append((name, factor)) or image, bounds)
+        for adjust, bounds in jitter._steps
+    ]
+    for index in range(draws):
+        calls.append([])
+        jitter(dict(img=np.zeros((1, 1, 3), np.uint8), sample_idx=SampleIndex(index, 0, 0)))
+    return calls
+
+
+def test_jitter_has_the_parameter_law_of_torchvision():
+    calls = jitter_record(ColorJitter(0.4, 0.3, 0.2, 0.1, prob=0.8), 4000)
+    applied = [call for call in calls if call]
+    assert len(applied) / len(calls) == pytest.approx(0.8, abs=0.03)
+    reference = [TorchvisionJitter.get_params((0.6, 1.4), (0.7, 1.3), (0.8, 1.2), (-0.1, 0.1)) for _ in range(3000)]
+    for position, name in enumerate(('brightness', 'contrast', 'saturation', 'hue')):
+        values = torch.tensor([dict(call)[f'adjust_{name}'] for call in applied])
+        expected = torch.tensor([draw[position + 1] for draw in reference])
+        width = expected.max() - expected.min()
+        assert (values.mean() - expected.mean()).abs() < 0.03 * width
+        assert (values.std() - expected.std()).abs() < 0.03 * width
+        assert values.min() >= expected.min() - 0.01
+        assert values.max() <= expected.max() + 0.01
+    orders = [tuple(name for name, _ in call) for call in applied]
+    counts = np.array([orders.count(order) for order in set(orders)])
+    assert len(counts) == 24
+    np.testing.assert_allclose(counts / len(orders), 1 / 24, atol=0.015)
+
+
+def test_jitter_leaves_out_what_is_zero():
+    assert ColorJitter(0, 0, 0, 0)._steps == []
+    calls = jitter_record(ColorJitter(0.4, 0, 0, 0, prob=1.0), 3)
+    assert all([name for name, _ in call] == ['adjust_brightness'] for call in calls)
+
+
+@pytest.mark.parametrize(
+    ('transform', 'share'), [(RandomGrayscale(0.2), 0.2), (GaussianBlur((1, 2), 0.5), 0.5), (RandomGrayscale(0), 0)]
+)
+def test_probability(transform, share):
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    changed = [
+        not np.array_equal(transform(dict(img=image, sample_idx=SampleIndex(i, 0, 0)))['img'], image)
+        for i in range(2000)
+    ]
+    assert np.mean(changed) == pytest.approx(share, abs=0.035)
+
+
+@pytest.mark.parametrize(
+    ('build', 'word'),
+    [
+        (lambda: ColorJitter(hue=0.6), 'hue'),
+        (lambda: ColorJitter(brightness=(1.2, 0.8)), 'brightness'),
+        (lambda: ColorJitter(prob=1.1), 'prob'),
+        (lambda: GaussianBlur(sigma=(0, 1)), 'sigma'),
+        (lambda: RandomGrayscale(prob=-1), 'prob'),
+    ],
+)
+def test_bad_arguments_name_the_field(build, word):
+    with pytest.raises(ValueError, match=word):
+        build()
