@@ -9,6 +9,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     seed=dict(type='histomm.SeedHook'),
     nonfinite=dict(type='histomm.NonFiniteLossHook'),
+    unreadable=dict(type='histomm.UnreadableFilesHook'),
     data_wait=dict(type='histomm.DataWaitHook'),
     features=dict(type='histomm.FeatureMonitorHook', interval=50),
 )

@@ -42,17 +42,9 @@ param_scheduler = [
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 
 default_hooks = dict(
-    _delete_=True,
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='histomm.AtomicCheckpointHook', by_epoch=False, interval=1000, max_keep_ckpts=3),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
+    checkpoint=dict(by_epoch=False, interval=1000),
     visualization=dict(type='DetVisualizationHook'),
-    seed=dict(type='histomm.SeedHook'),
-    nonfinite=dict(type='histomm.NonFiniteLossHook'),
-    data_wait=dict(type='histomm.DataWaitHook'),
-    # Statistics of 200 batches before each evaluation and checkpoint.
+    # 200 batches, before each evaluation and checkpoint.
     precise_bn=dict(type='histomm.PreciseBNHook', interval=1000, num_iters=200),
 )
 env_cfg = dict(cudnn_benchmark=False)

@@ -1,5 +1,6 @@
 """Registered models: they hold parameters and state, and call ``histomm.functional``."""
 
+from .data_preprocessors import ViewDataPreprocessor
 from .matchers import DenseView, FeatureMatcher, LocationMatcher, Matches, PreciseLocationMatcher
 from .necks import DenseNeck
 from .queue import FeatureQueue
@@ -19,5 +20,6 @@ __all__ = [
     'PreciseLocationMatcher',
     'TransferReport',
     'VerifiedPretrained',
+    'ViewDataPreprocessor',
     'load_backbone',
 ]

@@ -1,0 +1,178 @@
+"""Pre-train four methods with equal budgets on a folder of real tissue, carry each to GlaS, and print the table.
+
+The folder is scanned for images of at least ``--tile`` pixels; masks, annotations and the GlaS test images are left
+out. They are cut into tiles, each method is pre-trained on the tiles, and Mask R-CNN is fine-tuned on the 85 GlaS
+training images from each backbone and from scratch, and evaluated on test B. Each stage that has finished is skipped
+when the command is given again.
+
+    python tools/benchmarks/real_tissue.py --data-root DIR --glas DIR/glas/Warwick_QU_Dataset
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+
+from histomm.datasets import PatchDataset
+from histomm.datasets.transforms.loading import read_image
+
+REPO = Path(__file__).resolve().parents[2]
+METHODS = {
+    'MoCo-v2': 'configs/mocov2/mocov2_r18_nct.py',
+    'DenseCL': 'configs/densecl/moco_densecl_r18_nct.py',
+    'VICRegL^m': 'configs/vicregl/moco_vicregl_r18_nct.py',
+    'PLM': 'configs/plm/moco_plm_r18_nct.py',
+}
+# What is no tissue image, or must not be seen before the evaluation.
+EXCLUDE = ('*_anno.*', '*mask*', '*testA_*', '*testB_*', '*/original_bmp_sample/*')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data-root', type=Path, required=True, help='folder of images to pre-train on')
+    parser.add_argument('--glas', type=Path, required=True, help='Warwick-QU folder')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/real_tissue'))
+    parser.add_argument('--tile', type=int, default=224, help='side of the tiles, pixels')
+    parser.add_argument('--crop', type=int, default=128, help='side of the pre-training views, pixels')
+    parser.add_argument('--batch-size', type=int, default=32)
+    parser.add_argument('--epochs', type=int, default=4)
+    parser.add_argument('--finetune-iters', type=int, default=300)
+    parser.add_argument('--finetune-batch-size', type=int, default=4)
+    parser.add_argument('--short-side', type=int, default=224, help='of the GlaS images, pixels')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of the fine-tuning')
+    return parser.parse_args(argv)
+
+
+def run(script: str, *arguments: object) -> None:
+    """Run one of the repository's tools, shown before it runs."""
+    command = [sys.executable, str(REPO / script), *map(str, arguments)]
+    print('$ python', script, *command[2:], flush=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def cut_tiles(data_root: Path, out: Path, side: int) -> int:
+    """Write non-overlapping tiles of every image below ``data_root``; the number of tiles."""
+    dataset = PatchDataset(data_root=str(data_root), exclude=EXCLUDE)
+    for path in (Path(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))):
+        image = read_image(str(path))
+        folder = out / path.relative_to(data_root).parts[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        for y in range(0, image.shape[0] - side + 1, side):
+            for x in range(0, image.shape[1] - side + 1, side):
+                tile = cv2.cvtColor(image[y : y + side, x : x + side], cv2.COLOR_RGB2BGR)
+                cv2.imwrite(str(folder / f'{path.stem}_{x}_{y}.png'), tile)
+    return sum(1 for _ in out.rglob('*.png'))
+
+
+def pretrain(args: argparse.Namespace, config: str, work_dir: Path) -> Path:
+    """Pre-train with one method; the extracted backbone."""
+    backbone = work_dir / 'backbone_openmmlab.pth'
+    if backbone.is_file():
+        return backbone
+    run(
+        'tools/train.py', REPO / config, '--work-dir', work_dir, '--resume', '--cfg-options',
+        f'train_dataloader.dataset.data_root={args.work_dir / "tiles"}',
+        f'train_dataloader.batch_size={args.batch_size}',
+        'train_dataloader.num_workers=1',
+        f'train_dataloader.dataset.pipeline.1.views.0.pipeline.0.size={args.crop}',
+        f'train_cfg.max_epochs={args.epochs}',
+        f'param_scheduler.0.T_max={args.epochs}',
+        f'param_scheduler.0.end={args.epochs}',
+        'default_hooks.logger.interval=10',
+        'default_hooks.knn=None',
+        f'default_hooks.checkpoint.interval={args.epochs}',
+    )  # fmt: skip
+    run('tools/model_converters/extract_backbone.py', work_dir, '--out', work_dir, '--formats', 'openmmlab')
+    return backbone
+
+
+def finetune(args: argparse.Namespace, backbone: Path | None, seed: int, work_dir: Path) -> dict[str, float]:
+    """Fine-tune Mask R-CNN from a backbone or from scratch; AP of boxes and masks on test B, in percent."""
+    scalars = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    found = _last_ap(scalars[-1]) if scalars else None
+    if found is None:
+        weights = []
+        if backbone:
+            weights = [
+                'model.backbone.init_cfg.type=histomm.VerifiedPretrained',
+                f'model.backbone.init_cfg.checkpoint={backbone}',
+            ]
+        side, iters = args.short_side, args.finetune_iters
+        run(
+            'tools/train.py', REPO / 'configs/glas/mask-rcnn_r18_fpn_glas.py', '--work-dir', work_dir, '--cfg-options',
+            *weights,
+            f'randomness.seed={seed}',
+            f'train_dataloader.dataset.data_root={args.work_dir / "glas"}/',
+            f'val_dataloader.dataset.data_root={args.work_dir / "glas"}/',
+            'val_dataloader.dataset.ann_file=annotations/testB.json',
+            f'val_evaluator.ann_file={args.work_dir / "glas"}/annotations/testB.json',
+            f'train_dataloader.batch_size={args.finetune_batch_size}',
+            'train_dataloader.num_workers=1',
+            'val_dataloader.num_workers=1',
+            f'train_dataloader.dataset.pipeline.2.transforms.0.scale=[({4 * side},{side * 4 // 5}),({4 * side},{side})]',
+            f'val_dataloader.dataset.pipeline.1.scale=({4 * side},{side})',
+            f'train_cfg.max_iters={iters}',
+            f'train_cfg.val_interval={iters}',
+            f'param_scheduler.0.end={iters // 5}',
+            f'param_scheduler.1.end={iters}',
+            f'param_scheduler.1.milestones=[{iters * 4 // 5}]',
+            'default_hooks.logger.interval=10',
+            f'default_hooks.checkpoint.interval={iters}',
+            f'default_hooks.precise_bn.interval={iters}',
+            'default_hooks.precise_bn.num_iters=20',
+            'model.train_cfg.rcnn.sampler.num=128',
+            'model.train_cfg.rpn_proposal.nms_pre=500',
+            'model.train_cfg.rpn_proposal.max_per_img=300',
+        )  # fmt: skip
+        found = _last_ap(max(work_dir.glob('*/vis_data/scalars.json')))
+    return found
+
+
+def _last_ap(scalars: Path) -> dict[str, float] | None:
+    for line in reversed(scalars.read_text().splitlines()):
+        row = json.loads(line)
+        if 'coco/bbox_mAP' in row:
+            return {name: 100 * row[f'coco/{name}_mAP'] for name in ('bbox', 'segm')}
+    return None
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    args.work_dir = args.work_dir.resolve()
+    tiles = args.work_dir / 'tiles'
+    if not (args.work_dir / 'tiles.done').is_file():
+        (args.work_dir).mkdir(parents=True, exist_ok=True)
+        count = cut_tiles(args.data_root.resolve(), tiles, args.tile)
+        (args.work_dir / 'tiles.done').write_text(str(count))
+    if not (args.work_dir / 'glas').exists():
+        (args.work_dir / 'glas').mkdir()
+        for source in args.glas.resolve().iterdir():
+            (args.work_dir / 'glas' / source.name).symlink_to(source)
+        run('tools/dataset_converters/glas.py', args.work_dir / 'glas')
+    print(f'{(args.work_dir / "tiles.done").read_text()} tiles')
+
+    backbones: dict[str, Path | None] = {'scratch': None}
+    for name, config in METHODS.items():
+        backbones[name] = pretrain(args, config, args.work_dir / Path(config).stem)
+    rows = []
+    for name, backbone in backbones.items():
+        folder = args.work_dir / f'glas_{backbone.parent.name if backbone else "scratch"}'
+        found = [finetune(args, backbone, seed, folder / f'seed{seed}') for seed in args.seeds]
+        rows.append((name, *([row[kind] for row in found] for kind in ('bbox', 'segm'))))
+    print('\n| backbone | AP_det | AP_seg |\n|---|---|---|')
+    for name, det, seg in rows:
+        print(f'| {name} | {_spread(det)} | {_spread(seg)} |')
+
+
+def _spread(values: list[float]) -> str:
+    if len(values) == 1:
+        return f'{values[0]:.1f}'
+    return f'{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}'
+
+
+if __name__ == '__main__':
+    main()
