@@ -30,7 +30,6 @@ STAMPS := $(abspath $(VENV))/.histomm
 CONSTRAIN := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 OFFLINE := $(if $(WHEELHOUSE),--no-index --find-links $(WHEELHOUSE))
 INSTALL = $(PY) -m pip install --disable-pip-version-check $(CONSTRAIN) $(OFFLINE)
-WHEELS := $(or $(WHEELHOUSE),wheelhouse)
 MMCV := $(if $(CONSTRAINTS),$(shell grep -s '^onedl-mmcv==' $(CONSTRAINTS)))
 
 setup: $(STAMPS)/proved
@@ -82,12 +81,12 @@ lint: setup
 
 # the very versions of the environment, mmcv with its ops among them, and histomm
 wheelhouse: setup
-	mkdir -p $(WHEELS)
-	$(PY) -m pip freeze --all --exclude-editable > $(WHEELS)/versions.txt
-	$(PY) -m pip wheel --no-deps --wheel-dir $(WHEELS) $(TORCH_ARGS) $$(grep -E '^torch(vision)?==' $(WHEELS)/versions.txt)
-	$(PY) -m pip wheel --no-deps --wheel-dir $(WHEELS) -r <(grep -vE '^(torch|torchvision|histomm)(==| @)' $(WHEELS)/versions.txt)
-	$(PY) -m pip wheel --no-deps --no-build-isolation --wheel-dir $(WHEELS) .
-	@echo 'the wheels are in $(WHEELS); take it along and run `make setup WHEELHOUSE=DIR`'
+	mkdir -p wheelhouse
+	$(PY) -m pip freeze --all --exclude-editable > wheelhouse/versions.txt
+	$(PY) -m pip wheel --no-deps --wheel-dir wheelhouse $(TORCH_ARGS) $$(grep -E '^torch(vision)?==' wheelhouse/versions.txt)
+	$(PY) -m pip wheel --no-deps --wheel-dir wheelhouse -r <(grep -vE '^(torch|torchvision|histomm)(==| @)' wheelhouse/versions.txt)
+	$(PY) -m pip wheel --no-deps --no-build-isolation --wheel-dir wheelhouse .
+	@echo 'the wheels are in wheelhouse; take it along and run `make setup WHEELHOUSE=DIR`'
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage .coverage.*

@@ -46,7 +46,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['histomm', 'histomm.*']),
-    package_data={'histomm': [*mim_files(), 'py.typed']},
+    package_data={'histomm': mim_files()},
     python_requires='>=3.10',
     install_requires=core + requirements('runtime'),
     extras_require=extras,

@@ -145,3 +145,15 @@ def test_everything_imported_is_required(repo):
         if not required & {found.lower().replace('_', '-') for found in distributions.get(name, [name])}
     }
     assert unknown == set()
+
+
+def test_installation_page_names_what_exists(repo):
+    page = (repo / 'docs' / 'install.md').read_text()
+    files = set(re.findall(r'(?:tools|requirements|configs)/[\w./-]+\w', page))
+    assert len(files) > 5
+    assert {file for file in files if not (repo / file).exists()} == set()
+    targets = {word for line in re.findall(r'\bmake((?: [a-z]+)+)', page) for word in line.split()}
+    known = set(re.search(r'^\.PHONY: (.*)$', (repo / 'Makefile').read_text(), re.M)[1].split())
+    assert {'setup', 'wheelhouse', 'distclean'} <= targets & known
+    variables = set(re.findall(r'make setup ([A-Z_]+)=', page))
+    assert {name for name in variables if f'\n{name} ?=' not in (repo / 'Makefile').read_text()} == set()
