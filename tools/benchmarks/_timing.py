@@ -1,0 +1,165 @@
+"""What the benchmarks share: calls timed in turns, ratios pair by pair, and where a table was measured.
+
+On a machine that does other work too, two figures taken one after the other cannot be divided: the load has changed
+between them. So the calls run in turns, A B A B, and a ratio is taken within each turn.
+"""
+
+import argparse
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+CLOCKS = ('cpu', 'wall')
+
+
+class Spread(NamedTuple):
+    """Smallest, middle and largest of some measurements."""
+
+    low: float
+    median: float
+    high: float
+
+    def text(self, digits: int = 2, scale: float = 1) -> str:
+        """``median (low to high)``, each times ``scale``."""
+        low, median, high = (f'{value * scale:,.{digits}f}' for value in self)
+        return f'{median} ({low} to {high})'
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Spread of at least one value."""
+    return Spread(min(values), statistics.median(values), max(values))
+
+
+def ratios(numerator: Sequence[float], denominator: Sequence[float]) -> Spread:
+    """Spread of the quotients of measurements that were taken side by side."""
+    return spread([a / b for a, b in zip(numerator, denominator, strict=True)])
+
+
+def make_clock(kind: str, device: torch.device) -> Callable[[], float]:
+    """A clock in seconds that waits until ``device`` has done what it was given.
+
+    Args:
+        kind: ``'cpu'`` counts the processor time of this process, all threads together, so that other processes on the
+            machine hardly count; ``'wall'`` counts the time that passes.
+        device: Where the work runs; ``'cpu'`` time says nothing of an accelerator.
+    """
+    now = {'cpu': time.process_time, 'wall': time.perf_counter}[kind]
+    if device.type == 'cpu':
+        return now
+    if kind == 'cpu':
+        raise ValueError(f"clock is 'cpu' and the device {device}; an accelerator is timed with the clock 'wall'")
+
+    def synchronised() -> float:
+        torch.accelerator.synchronize(device)
+        return now()
+
+    return synchronised
+
+
+def in_turns(
+    runs: Mapping[str, Callable[[], object]], repeats: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
+    """Seconds of each run, ``repeats`` times in turns, after one turn that does not count.
+
+    Every other turn goes backwards, so that no run always comes after the same one.
+    """
+    if repeats < 1:
+        raise ValueError(f'repeats is {repeats}, expected at least 1')
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(repeats + 1):
+        for name in list(runs)[:: -1 if turn % 2 else 1]:
+            start = clock()
+            runs[name]()
+            seconds = clock() - start
+            if turn:
+                times[name].append(seconds)
+    return times
+
+
+def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
+    """Options of every benchmark."""
+    parser.add_argument('--repeats', type=int, default=repeats, help='turns that count (default: %(default)s)')
+    parser.add_argument('--markdown', metavar='FILE', help='also append the tables to this file')
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Options of a benchmark that runs on any device."""
+    parser.add_argument('--device', type=torch.device, default=torch.device('cpu'), help='cpu (default), cuda, …')
+    parser.add_argument('--threads', type=int, default=1, help='threads of torch on the CPU (default: %(default)s)')
+    parser.add_argument('--clock', choices=CLOCKS, help='default: processor time on the CPU, else wall time')
+
+
+def set_up_device(args: argparse.Namespace) -> Callable[[], float]:
+    """Apply the options of :func:`add_device_options`; returns the clock and leaves its kind in ``args``."""
+    torch.set_num_threads(args.threads)
+    args.clock = args.clock or ('cpu' if args.device.type == 'cpu' else 'wall')
+    return make_clock(args.clock, args.device)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A markdown table: the first column of words, the others of numbers."""
+    ruler = ['---', *['--:'] * (len(head) - 1)]
+    return '\n'.join('| ' + ' | '.join(cells) + ' |' for cells in (head, ruler, *rows))
+
+
+def provenance(repeats: int, clock: str, device: torch.device) -> str:
+    """Command, commit, hardware and settings, as a markdown list."""
+    load = ', '.join(f'{value:.1f}' for value in os.getloadavg())
+    lines = [
+        f'Command: `{shlex.join(["python", _from_root(sys.argv[0]), *sys.argv[1:]])}`',
+        f'Commit: {_commit()}',
+        f'Hardware: {_hardware(device)}',
+        f'Software: Python {platform.python_version()}, torch {torch.__version__}',
+        f'Timing: {clock} time, threads: {torch.get_num_threads()}, {repeats} turns after one that does not count; '
+        f'median (lowest to highest); load averages at the end {load}',
+    ]
+    return '\n'.join(f'- {line}' for line in lines)
+
+
+def publish(text: str, markdown: str | None) -> None:
+    """Print ``text`` and append it to the file ``markdown``, if one is named."""
+    print(text)
+    if markdown:
+        with open(markdown, 'a', encoding='utf-8') as file:
+            file.write(f'{text}\n')
+
+
+def _from_root(script: str) -> str:
+    root = Path(__file__).resolve().parents[2]
+    path = Path(script).resolve()
+    return str(path.relative_to(root)) if path.is_relative_to(root) else script
+
+
+def _commit() -> str:
+    """Short hash of the checkout, and whether it held changes."""
+
+    def git(*command: str) -> str:
+        return subprocess.run(
+            ['git', '-C', str(Path(__file__).parent), *command], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        changed = git('status', '--porcelain', '--untracked-files=no')
+        return git('rev-parse', '--short', 'HEAD') + (' with changes' if changed else '')
+    except (OSError, subprocess.CalledProcessError):
+        return 'unknown (no git checkout)'
+
+
+def _hardware(device: torch.device) -> str:
+    """Processor and, if it is used, accelerator."""
+    model = platform.processor() or platform.machine()
+    info = Path('/proc/cpuinfo')
+    if info.is_file():
+        named = [line.split(':', 1)[1].strip() for line in info.read_text().splitlines() if 'model name' in line]
+        model = named[0] if named else model
+    cores = f'{model}, {len(os.sched_getaffinity(0))} cores'
+    return f'{torch.cuda.get_device_name(device)}; {cores}' if device.type == 'cuda' else cores

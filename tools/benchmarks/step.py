@@ -1,0 +1,236 @@
+"""One training step of the dense methods beside one of MoCo-v2, and what the time of a step goes into.
+
+The shipped configs give the models, queues and optimisers; all take the same random images and crop boxes. Their whole
+steps (normalisation, forward, backward, optimiser) run in turns in one process:
+
+    python tools/benchmarks/step.py [--batch 16] [--size 224] [--repeats 5] [--device cuda]
+
+A second table gives shares of steps that are timed part by part, in turns too. For that while timers are put around the
+model's methods, and marks into the graph split the backward pass. An accelerator is waited for at each boundary, and so
+its parts together take longer than a free step.
+"""
+
+import argparse
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import torch
+from _timing import add_device_options, add_options, in_turns, provenance, publish, ratios, set_up_device, spread, table
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from histomm.models.selfsup import dense_moco
+from histomm.models.selfsup.dense_moco import DenseMoCo
+from histomm.registry import MODELS
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = {
+    'MoCo-v2': 'mocov2/mocov2_r18_nct.py',
+    'DenseCL': 'densecl/moco_densecl_r18_nct.py',
+    'VICRegL^m': 'vicregl/moco_vicregl_r18_nct.py',
+    'PLM': 'plm/moco_plm_r18_nct.py',
+}
+BASE = 'MoCo-v2'
+FORWARD = (
+    'normalise images',
+    'encode query',
+    'update key encoder',
+    'encode key',
+    'turn maps back',
+    'match',
+    'InfoNCE, global',
+    'InfoNCE, dense',
+    'queues',
+)
+BACKWARD = tuple(f'backward: {part}' for part in ('InfoNCE, dense', 'match, turn back', 'InfoNCE, global', 'encoder'))
+PARTS = (*FORWARD, *BACKWARD, 'optimiser', 'rest')
+
+
+class Method(NamedTuple):
+    """A model, its optimiser, and a step of both on a batch that stays the same."""
+
+    model: DenseMoCo
+    optim: OptimWrapper
+    step: Callable[[], dict[str, Tensor]]
+
+
+def make_batch(batch: int, size: int) -> dict:
+    """Two random uint8 views of each image, as the collated loader gives them."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randint(256, (batch, 3, size, size), dtype=torch.uint8, generator=generator) for _ in range(2)]
+    corner = torch.rand(2, batch, 2, generator=generator) * 0.4 * size
+    boxes = torch.cat([corner, corner + 0.6 * size], 2).transpose(0, 1)
+    flips = torch.rand(batch, 2, generator=generator) < 0.5
+    samples = [
+        DataSample(metainfo=dict(crop_box=box.tolist(), hflip=flip.tolist(), vflip=(False, False), rot90=(0, 0)))
+        for box, flip in zip(boxes, flips, strict=True)
+    ]
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def build(name: str, data: dict, device: torch.device, queue_len: int | None = None) -> Method:
+    """The method ``name`` of :data:`CONFIGS` on ``device``, with its own queue length unless one is given."""
+    config = Config.fromfile(ROOT / 'configs' / CONFIGS[name])
+    if queue_len is not None:
+        config.model.queue_len = queue_len
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    with mock.patch.object(model, '_dump_init_info'):  # which prints a line or three for every tensor
+        model.init_weights()
+    model.to(device).train()
+    optim = build_optim_wrapper(model, config.optim_wrapper)
+    return Method(model, optim, partial(model.train_step, data, optim))
+
+
+class PartTimer:
+    """Charges the time that passes to one part at a time: an inner part interrupts the outer one.
+
+    Args:
+        clock: Seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.running = ['rest']
+        self.since = clock()
+
+    def _charge(self) -> None:
+        now = self.clock()
+        self.seconds[self.running[-1]] += now - self.since
+        self.since = now
+
+    def switch(self, part: str) -> None:
+        """From now on charge ``part`` in place of the one that runs."""
+        self._charge()
+        self.running[-1] = part
+
+    @contextlib.contextmanager
+    def within(self, part: str) -> Iterator[None]:
+        """Charge ``part`` inside the block."""
+        self._charge()
+        self.running.append(part)
+        try:
+            yield
+        finally:
+            self._charge()
+            self.running.pop()
+
+    def wrap(self, function: Callable, part: str) -> Callable:
+        """``function``, charged to ``part``."""
+
+        def timed(*args: object, **kwargs: object) -> object:
+            with self.within(part):
+                return function(*args, **kwargs)
+
+        return timed
+
+
+class _Mark(torch.autograd.Function):
+    """Identity; when the backward pass gets here, the timer switches to another part."""
+
+    @staticmethod
+    def forward(ctx, value: Tensor, timer: PartTimer, part: str) -> Tensor:
+        ctx.timer, ctx.part = timer, part
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+        ctx.timer.switch(ctx.part)
+        return grad, None, None
+
+
+def timed_step(method: Method, clock: Callable[[], float]) -> dict[str, float]:
+    """One step; seconds of each of :data:`PARTS` that it has, in their order."""
+    model, optim = method.model, method.optim
+    timer = PartTimer(clock)
+    encode, contrast = model._encode, model._contrast
+
+    def timed_encode(parts: torch.nn.ModuleDict, images: Tensor) -> dict[str, Tensor]:
+        of_key = parts is model.key_encoder.module
+        with timer.within('encode key' if of_key else 'encode query'):
+            maps = encode(parts, images)
+        return maps if of_key else {key: _Mark.apply(value, timer, 'backward: encoder') for key, value in maps.items()}
+
+    def timed_contrast(anchor: Tensor, positive: Tensor, queue: torch.nn.Module, *weight: Tensor) -> Tensor:
+        kind, before = ('global', 'encoder') if queue is model.queue else ('dense', 'match, turn back')
+        anchor, positive = (_Mark.apply(rows, timer, f'backward: {before}') for rows in (anchor, positive))
+        with timer.within(f'InfoNCE, {kind}'):
+            loss = contrast(anchor, positive, queue, *weight)
+        return _Mark.apply(loss, timer, f'backward: InfoNCE, {kind}')
+
+    with contextlib.ExitStack() as stack:
+
+        def replace(owner: object, name: str, function: Callable) -> None:
+            stack.enter_context(mock.patch.object(owner, name, function))
+
+        replace(model, '_encode', timed_encode)
+        replace(model, '_contrast', timed_contrast)
+        replace(dense_moco, '_dense_view', timer.wrap(dense_moco._dense_view, 'turn maps back'))
+        for owner, name, part in [
+            (model.data_preprocessor, 'forward', 'normalise images'),
+            (model.key_encoder, 'update', 'update key encoder'),
+            *((matcher, 'forward', 'match') for matcher in model.matchers),
+            *((queue, 'enqueue', 'queues') for queue in (model.queue, model.dense_queue) if queue is not None),
+            (optim, 'backward', 'backward: encoder'),
+            (optim, 'step', 'optimiser'),
+            (optim, 'zero_grad', 'optimiser'),
+        ]:
+            replace(owner, name, timer.wrap(getattr(owner, name), part))
+        method.step()
+        timer.switch('rest')
+    return {part: timer.seconds[part] for part in PARTS if part in timer.seconds}
+
+
+def whole_steps(methods: dict[str, Method], repeats: int, clock: Callable[[], float]) -> str:
+    """Table of whole steps and their ratios to MoCo-v2's."""
+    times = in_turns({name: method.step for name, method in methods.items()}, repeats, clock)
+    rows = [
+        [name, spread(seconds).text(0, 1e3), ratios(seconds, times[BASE]).text(2)] for name, seconds in times.items()
+    ]
+    return table(['method', 'step, ms', f'ratio to {BASE}'], rows)
+
+
+def shares(methods: dict[str, Method], repeats: int, clock: Callable[[], float]) -> str:
+    """Table of the share, in per cent, of each part in a step, and of the time of a step timed so."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
+    for _ in range(repeats):
+        for name, method in methods.items():
+            found[name].append(timed_step(method, clock))
+    rows = []
+    for part in PARTS:
+        cells = [
+            spread([100 * step[part] / sum(step.values()) for step in steps]).text(1) if part in steps[0] else '–'
+            for steps in found.values()
+        ]
+        rows.append([part, *cells])
+    totals = [spread([sum(step.values()) for step in steps]).text(0, 1e3) for steps in found.values()]
+    return table(['part of a step, %', *methods], [*rows, ['all parts, ms', *totals]])
+
+
+def main() -> None:
+    """Measure whole steps, then their parts; print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--batch', type=int, default=16, help='images (default: %(default)s)')
+    parser.add_argument('--size', type=int, default=224, help='side of a view in pixels (default: %(default)s)')
+    parser.add_argument('--queue', type=int, help='negatives in place of those of the configs')
+    add_options(parser, repeats=5)
+    add_device_options(parser)
+    args = parser.parse_args()
+    clock = set_up_device(args)
+    data = make_batch(args.batch, args.size)
+    methods = {name: build(name, data, args.device, args.queue) for name in CONFIGS}
+    whole = whole_steps(methods, args.repeats, clock)
+    parts = shares(methods, args.repeats, clock)
+    publish(f'{whole}\n\n{parts}\n\n{provenance(args.repeats, args.clock, args.device)}', args.markdown)
+
+
+if __name__ == '__main__':
+    main()
