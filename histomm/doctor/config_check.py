@@ -68,15 +68,17 @@ def check_classes(report: Report, cfg: Config, counts: dict[str, int]) -> None:
         report.row('classes', ', '.join(f'{where} {count}' for where, count in counts.items()))
 
 
-def check_config(report: Report, path: str) -> None:
+def check_config(report: Report, path: str, options: dict | None = None) -> None:
     """All checks of one config; nothing is trained and no model but a backbone is built.
 
     Args:
         report: Where to write.
         path: Config file, ``.py``, ``.yaml`` or ``.json``.
+        options: Dotted fields and the values to put there before checking.
     """
     try:
         cfg = Config.fromfile(path)
+        cfg.merge_from_dict(options or {})
     except CONFIG_ERRORS as error:
         report.fault(path, f'does not load: {type(error).__name__}: {error}', 'correct the config')
         return

@@ -140,7 +140,7 @@ def check_dataset(report: Report, where: str, cfg: dict) -> int | None:
         report.fault(where, f'does not open: {type(error).__name__}: {error}', 'correct the data set')
         return None
     classes = tuple((getattr(dataset, 'metainfo', None) or {}).get('classes') or ())
-    report.row(where.partition('.')[0], f'{length} samples, {len(classes) or "no"} classes ({cfg.get("type")})')
+    report.row(where.removesuffix('.dataset'), f'{length} samples, {len(classes) or "no"} classes ({cfg.get("type")})')
     if length == 0:
         report.fault(where, 'holds no sample', 'correct its paths, suffixes or filter')
         return None
@@ -154,13 +154,23 @@ def check_dataset(report: Report, where: str, cfg: dict) -> int | None:
     return len(classes) or None
 
 
+def hook_datasets(cfg: Config) -> Iterator[tuple[str, dict]]:
+    """Data sets that hooks open for themselves, such as that of the online kNN."""
+    hooks = {f'default_hooks.{name}': hook for name, hook in (cfg.get('default_hooks') or {}).items()}
+    hooks.update({f'custom_hooks[{index}]': hook for index, hook in enumerate(cfg.get('custom_hooks') or [])})
+    for where, hook in hooks.items():
+        yield from leaves((hook or {}).get('dataset'), f'{where}.dataset')
+
+
 def check_data(report: Report, cfg: Config) -> dict[str, int]:
     """Check every data set and evaluator of a config.
 
     Returns:
-        Number of classes of each data set that has classes, by its field in the config.
+        Number of classes of each loader's data set that has classes, by its field in the config.
     """
     counts = {}
+    for where, dataset in hook_datasets(cfg):
+        check_dataset(report, where, dataset)
     for loader in LOADERS:
         for where, dataset in leaves((cfg.get(loader) or {}).get('dataset'), f'{loader}.dataset'):
             count = check_dataset(report, where, dataset)

@@ -215,7 +215,7 @@ def classifier(tmp_path, root, more='', init='', num=2) -> Report:
 def test_sound_config(tmp_path, patches):
     report = classifier(tmp_path, patches)
     assert report.findings == []
-    assert dict(report.rows)['train_dataloader'] == '6 samples, 2 classes (PatchDataset)'
+    assert dict(report.rows)['train_dataloader.dataset'] == '6 samples, 2 classes (PatchDataset)'
     assert report.text().endswith('no faults')
 
 
@@ -455,3 +455,23 @@ def test_findings_are_one_line_each():
     report.fault('here', 'two\nlines', 'do this')
     report.notice('there', 'odd', 'or not')
     assert report.text().splitlines() == ['notice  there: odd; or not', 'FAULT   here: two lines; do this', '1 fault']
+
+
+def test_hooks_that_open_data(tmp_path, patches):
+    text = """
+        default_scope = 'histomm'
+        labelled = dict(type='PatchDataset', data_root={root!r}, with_labels=True)
+        default_hooks = dict(knn=dict(type='X', dataset=labelled))
+        custom_hooks = [dict(type='Y'), dict(type='X', dataset=dict(type='PatchDataset', data_root='nowhere'))]
+    """
+    report = examine(tmp_path, text.format(root=str(patches)))
+    assert [finding.where for finding in report.faults] == ['custom_hooks[1].dataset.data_root']
+    assert dict(report.rows)['default_hooks.knn'] == '6 samples, 2 classes (PatchDataset)'
+
+
+def test_options_change_the_config_before_it_is_checked(tmp_path, patches):
+    config = tmp_path / 'config.py'
+    config.write_text(textwrap.dedent(CLASSIFIER.format(root='nowhere', more='', init='', num=2)))
+    report = Report()
+    check_config(report, str(config), {'train_dataloader.dataset.dataset.data_root': str(patches)})
+    assert report.findings == []
