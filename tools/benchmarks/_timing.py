@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import torch
 
+ROOT = Path(__file__).resolve().parents[2]
 CLOCKS = ('cpu', 'wall')
 
 
@@ -134,21 +135,20 @@ def publish(text: str, markdown: str | None) -> None:
 
 
 def _from_root(script: str) -> str:
-    root = Path(__file__).resolve().parents[2]
     path = Path(script).resolve()
-    return str(path.relative_to(root)) if path.is_relative_to(root) else script
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else script
 
 
 def _commit() -> str:
-    """Short hash of the checkout, and whether it held changes."""
+    """Short hash of the checkout, and whether what runs differed from it."""
 
     def git(*command: str) -> str:
         return subprocess.run(
-            ['git', '-C', str(Path(__file__).parent), *command], capture_output=True, text=True, check=True
+            ['git', '-C', str(ROOT), *command], capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:
-        changed = git('status', '--porcelain', '--untracked-files=no')
+        changed = git('status', '--porcelain', '--', 'configs', 'histomm', 'tools')
         return git('rev-parse', '--short', 'HEAD') + (' with changes' if changed else '')
     except (OSError, subprocess.CalledProcessError):
         return 'unknown (no git checkout)'

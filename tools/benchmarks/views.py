@@ -11,12 +11,12 @@ uint8 tensor, because the batch is normalised on the device. ``--normalise`` cha
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 import torch
+from _timing import add_options, in_turns, make_clock, provenance, publish, ratios, spread, table
 from PIL import Image, ImageFilter
 from torchvision import transforms as T
 
@@ -115,41 +115,46 @@ def readers(images: list[np.ndarray], folder: str) -> tuple[Callable[[], None], 
     return pillow, histomm
 
 
-def seconds(run: Callable[[], None]) -> float:
-    """CPU seconds of one call, so that other processes on the machine do not count."""
-    start = time.process_time()
-    run()
-    return time.process_time() - start
+def chosen_images(folder: str | None, count: int) -> list[np.ndarray]:
+    """``count`` images spread over ``folder`` and cut to 224 x 224, or drawn ones."""
+    if not folder:
+        return draw_images(count, 224)
+    paths = scan_folder(folder, EXTENSIONS)
+    chosen = paths[:: max(len(paths) // count, 1)][:count]
+    return [np.ascontiguousarray(read_image(f'{folder}/{path}')[:224, :224]) for path in chosen]
+
+
+def rates(title: str, torchvision: list[float], histomm: list[float], views: int) -> list[str]:
+    """A row of the table, from seconds for ``views`` views."""
+    per_second = [spread([views / seconds for seconds in side]).text(0) for side in (torchvision, histomm)]
+    return [title, *per_second, ratios(torchvision, histomm).text(2)]
 
 
 def main() -> None:
     """Measure in turns and print views per second and the spread of the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', nargs='?', help='folder of images, cut to 224 x 224; drawn images if left out')
-    parser.add_argument('--images', type=int, default=32)
-    parser.add_argument('--repeats', type=int, default=15)
+    parser.add_argument('--images', type=int, default=32, help='images of a turn (default: %(default)s)')
     parser.add_argument('--normalise', action='store_true', help="charge histomm with the device's part as well")
+    add_options(parser, repeats=15)
     args = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    if args.folder:
-        paths = scan_folder(args.folder, EXTENSIONS)
-        chosen = paths[:: max(len(paths) // args.images, 1)][: args.images]
-        images = [np.ascontiguousarray(read_image(f'{args.folder}/{path}')[:224, :224]) for path in chosen]
-    else:
-        images = draw_images(args.images, 224)
+    images = chosen_images(args.folder, args.images)
     with tempfile.TemporaryDirectory() as folder:
-        runs = (torchvision_side(images), histomm_side(images, args.normalise), *readers(images, folder))
-        times = np.array([[seconds(run) for run in runs] for _ in range(args.repeats + 1)])[1:]
-    views = 2 * len(images)
-    whole = times[:, :2] + times[:, 2:]
-    for title, pair in (('decoded image to tensor', times[:, :2]), ('TIFF file to tensor', whole)):
-        rate = views / np.median(pair, axis=0)
-        ratio = pair[:, 0] / pair[:, 1]
-        print(
-            f'{title}: torchvision on Pillow {rate[0]:.0f} views/s, histomm {rate[1]:.0f} views/s, ratio '
-            f'{np.median(ratio):.2f} (min {ratio.min():.2f}, max {ratio.max():.2f}, {len(ratio)} repeats)'
-        )
+        views = (torchvision_side(images), histomm_side(images, args.normalise))
+        names = ('torchvision', 'histomm', 'Pillow reads', 'histomm reads')
+        runs = dict(zip(names, (*views, *readers(images, folder)), strict=True))
+        times = in_turns(runs, args.repeats, make_clock('cpu', torch.device('cpu')))
+    pillow, own, *reading = times.values()
+    from_file = [np.add(*pair).tolist() for pair in zip((pillow, own), reading, strict=True)]
+    count = 2 * len(images)
+    rows = [
+        rates('decoded image to tensor', pillow, own, count),
+        rates('TIFF file to tensor', *from_file, count),
+    ]
+    head = ['from', 'torchvision on Pillow, views/s', 'histomm, views/s', 'ratio']
+    publish(f'{table(head, rows)}\n\n{provenance(args.repeats, "cpu", torch.device("cpu"))}', args.markdown)
 
 
 if __name__ == '__main__':
