@@ -1,0 +1,109 @@
+"""Shipped configs on drawn data, cut down to what a test can afford. The configs themselves stay as they are."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from histomm.datasets.synthetic import write_layout
+from histomm.engine.launch import load_config
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+def shipped_configs() -> list[str]:
+    """Paths of all configs that can be trained, relative to ``configs``."""
+    root = REPO / 'configs'
+    return sorted(str(path.relative_to(root)) for path in root.rglob('*.py') if '_base_' not in path.parts)
+
+
+def draw_patches(root: Path, num: int = 9, size: int = 64) -> Path:
+    """Drawn patches in the layout of NCT-CRC-HE-100K, with a list file of all of them."""
+    out = root / 'patches'
+    paths = write_layout('nct', out, num, size, seed=0)
+    (out / 'train_80k.txt').write_text(
+        ''.join(f'{Path(path).resolve().relative_to(out.resolve())}\n' for path in paths)
+    )
+    return out
+
+
+def draw_coco(root: Path) -> Path:
+    """Drawn glands in the layout of GlaS, with COCO annotations."""
+    import importlib.util
+
+    out = root / 'glas'
+    write_layout('glas', out, 6, (160, 128), seed=0)
+    spec = importlib.util.spec_from_file_location('glas_converter', REPO / 'tools/dataset_converters/glas.py')
+    converter = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(converter)
+    assert not converter.main([str(out)])
+    return out
+
+
+def pretraining_options(patches: Path, batch_size: int = 4, epochs: int = 1, samples: int | None = None) -> dict:
+    """Settings that make a pre-training config run for seconds."""
+    return {
+        'train_dataloader.dataset.data_root': str(patches),
+        'train_dataloader.batch_size': batch_size,
+        'train_dataloader.num_workers': 0,
+        'train_dataloader.persistent_workers': False,
+        'train_dataloader.pin_memory': False,
+        'train_dataloader.dataset.indices': samples or batch_size,
+        'train_dataloader.dataset.pipeline.1.views.0.pipeline.0.size': 64,
+        'train_cfg.max_epochs': epochs,
+        'default_hooks.logger.interval': 1,
+        'default_hooks.features.interval': 1,
+        'default_hooks.checkpoint.interval': 1,
+        'default_hooks.knn.dataset.data_root': str(patches),
+        'default_hooks.knn.dataset.indices': 9,
+        'default_hooks.knn.dataset.pipeline': [dict(type='histomm.LoadPatch'), dict(type='mmpretrain.PackInputs')],
+        'model.queue_len': 64,
+    }
+
+
+def detection_options(glas: Path, iters: int = 1) -> dict:
+    """Settings that make a detection config run for seconds."""
+    return {
+        'train_dataloader.dataset.data_root': f'{glas}/',
+        'val_dataloader.dataset.data_root': f'{glas}/',
+        'test_dataloader.dataset.data_root': f'{glas}/',
+        'val_evaluator.ann_file': f'{glas}/annotations/test.json',
+        'test_evaluator.ann_file': f'{glas}/annotations/test.json',
+        'train_dataloader.batch_size': 2,
+        'train_dataloader.num_workers': 0,
+        'train_dataloader.persistent_workers': False,
+        'val_dataloader.num_workers': 0,
+        'val_dataloader.persistent_workers': False,
+        'train_dataloader.dataset.pipeline.2.transforms.0.scale': [(400, 96), (400, 128)],
+        'train_cfg.max_iters': iters,
+        'train_cfg.val_interval': iters,
+        'default_hooks.logger.interval': 1,
+        'default_hooks.checkpoint.interval': iters,
+        'default_hooks.precise_bn.interval': iters,
+        'default_hooks.precise_bn.num_iters': 1,
+        'model.train_cfg.rpn_proposal.nms_pre': 50,
+        'model.train_cfg.rpn_proposal.max_per_img': 20,
+        'model.train_cfg.rcnn.sampler.num': 16,
+        'model.test_cfg.rpn.nms_pre': 50,
+        'model.test_cfg.rpn.max_per_img': 20,
+    }
+
+
+def small_config(path: str | Path, work_dir: Path, options: dict) -> Config:
+    """A config with those of ``options`` that it has the fields for."""
+    present = Config.fromfile(str(path))
+    return load_config(str(path), str(work_dir), {k: v for k, v in options.items() if _has(present, k)}, 'none')
+
+
+def _has(cfg: Config, dotted: str) -> bool:
+    """Whether the config has what the option sets, or, for a name that is new, what holds it."""
+    node = cfg
+    for part in dotted.split('.')[:-1]:
+        node = node[int(part)] if isinstance(node, (list, tuple)) else node.get(part)
+        if node is None:
+            return False
+    return True
+
+
+def command_options(options: dict) -> list[str]:
+    """The options as ``tools/train.py --cfg-options`` takes them."""
+    return [f'{key}={value}'.replace(' ', '') for key, value in options.items()]
