@@ -14,6 +14,7 @@ def _child(parent: Registry, *locations: str) -> Registry:
 
 
 MODELS = _child(root.MODELS, 'histomm.models')
+MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS, 'histomm.models')
 WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, 'histomm.models')
 DATASETS = _child(root.DATASETS, 'histomm.datasets')
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'histomm.datasets')

@@ -55,7 +55,6 @@ def pretraining_options(patches: Path, batch_size: int = 4, epochs: int = 1, sam
         'default_hooks.checkpoint.interval': 1,
         'default_hooks.knn.dataset.data_root': str(patches),
         'default_hooks.knn.dataset.indices': 9,
-        'default_hooks.knn.dataset.pipeline': [dict(type='histomm.LoadPatch'), dict(type='mmpretrain.PackInputs')],
         'model.queue_len': 64,
     }
 

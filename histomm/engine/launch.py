@@ -5,10 +5,13 @@ import logging
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+
+from histomm.config_file import read_config, require_libraries
 
 
 def common_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -29,15 +32,16 @@ def common_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser
 def load_config(path: str, work_dir: str | None, options: dict | None, launcher: str) -> Config:
     """Read a ``.py`` or ``.yaml`` config and apply the common options.
 
-    A hook of ``default_hooks`` that is None is turned off. Without a CUDA device, the ``nccl`` backend of a
-    distributed run becomes ``gloo``.
+    A hook of ``default_hooks`` that is None is turned off.
 
     Raises:
         FileNotFoundError: there is no such config.
+        ModuleNotFoundError: a library that the config uses is missing.
     """
     if '::' not in path and not Path(path).is_file():
         raise FileNotFoundError(f'config {path}: no such file; give a path, or <package>::<path>, e.g. histomm::plm/…')
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
+    require_libraries(cfg, path)
     cfg.launcher = launcher
     if options:
         cfg.merge_from_dict(options)
@@ -46,10 +50,6 @@ def load_config(path: str, work_dir: str | None, options: dict | None, launcher:
     elif not cfg.get('work_dir'):
         cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
     _drop_hooks_turned_off(cfg)
-    backend = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('backend')
-    if launcher != 'none' and backend == 'nccl' and not torch.cuda.is_available():
-        print_log('no CUDA device found: the distributed backend is gloo instead of nccl', level=logging.WARNING)
-        cfg.env_cfg.dist_cfg.backend = 'gloo'
     return cfg
 
 
@@ -61,5 +61,21 @@ def _drop_hooks_turned_off(cfg: Config) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner that the config names, mmengine's by default."""
+    """The runner that the config names, mmengine's by default; also for several processes without a GPU."""
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        _distribute_on_cpu(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _distribute_on_cpu(cfg: Config) -> None:
+    """Let processes started by torchrun talk over gloo: what mmengine does by default asks for CUDA devices."""
+    if not dist.is_initialized():
+        print_log('no CUDA device found: the processes talk over gloo', level=logging.WARNING)
+        dist.init_process_group('gloo')
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.setdefault('model_wrapper_cfg', wrapper)
