@@ -8,6 +8,7 @@ default_hooks = dict(
     checkpoint=dict(type='histomm.AtomicCheckpointHook', interval=10, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     seed=dict(type='histomm.SeedHook'),
+    empty_epoch=dict(type='histomm.EmptyEpochHook'),
     nonfinite=dict(type='histomm.NonFiniteLossHook'),
     unreadable=dict(type='histomm.UnreadableFilesHook'),
     data_wait=dict(type='histomm.DataWaitHook'),

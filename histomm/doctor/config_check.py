@@ -1,41 +1,21 @@
 """A config against what is on the disk: does it load, are its libraries there, do data, classes and weights fit."""
 
-from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
 from mmengine.registry import DefaultScope
 
+from histomm.config_file import DISTRIBUTIONS, read_config, used_scopes, walk
+
 from .data_check import check_data
 from .findings import Report
 from .weight_check import check_weights
 
-DISTRIBUTIONS = {'mmdet': 'onedl-mmdetection', 'mmseg': 'onedl-mmsegmentation', 'mmpretrain': 'onedl-mmpretrain'}
 CONFIG_ERRORS = (
     *(OSError, SyntaxError, ValueError, LookupError, TypeError, NameError, AttributeError, AssertionError),
     *(ImportError, ConfigParsingError, ArithmeticError),
 )
-
-
-def walk(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
-    """Every dict inside a config node with its dotted path, the node itself first."""
-    if isinstance(node, dict):
-        yield path, node
-        for key, value in node.items():
-            yield from walk(value, f'{path}.{key}' if path else str(key))
-    elif isinstance(node, (list, tuple)):
-        for index, value in enumerate(node):
-            yield from walk(value, f'{path}[{index}]')
-
-
-def used_scopes(cfg: Config) -> set[str]:
-    """Names of the libraries whose registered parts a config names."""
-    nodes = [node for _, node in walk(cfg.to_dict())]
-    scopes = {node['type'].partition('.')[0] for node in nodes if isinstance(node.get('type'), str)}
-    scopes |= {node['_scope_'] for node in nodes if '_scope_' in node}  # left by a base of another package
-    return (scopes | {cfg.get('default_scope') or 'mmengine'}) & {*DISTRIBUTIONS, 'histomm', 'mmengine'}
 
 
 def check_scopes(report: Report, cfg: Config) -> bool:
@@ -77,7 +57,7 @@ def check_config(report: Report, path: str, options: dict | None = None) -> None
         options: Dotted fields and the values to put there before checking.
     """
     try:
-        cfg = Config.fromfile(path)
+        cfg = read_config(path)
         cfg.merge_from_dict(options or {})
     except CONFIG_ERRORS as error:
         report.fault(path, f'does not load: {type(error).__name__}: {error}', 'correct the config')

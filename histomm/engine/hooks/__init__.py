@@ -2,6 +2,7 @@
 
 from .checkpoint import AtomicCheckpointHook, latest_good_checkpoint
 from .data_wait import DataWaitHook
+from .empty_epoch import EmptyEpochHook
 from .feature_monitor import FeatureMonitorHook
 from .nonfinite import NonFiniteLossHook
 from .online_knn import OnlineKNNHook
@@ -12,6 +13,7 @@ from .unreadable import UnreadableFilesHook
 __all__ = [
     'AtomicCheckpointHook',
     'DataWaitHook',
+    'EmptyEpochHook',
     'FeatureMonitorHook',
     'NonFiniteLossHook',
     'OnlineKNNHook',
