@@ -1,5 +1,6 @@
 """tools/train.py as a user starts it: killed and resumed, distributed, and with wrong input."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -54,6 +55,9 @@ def test_killed_and_resumed_equals_uninterrupted(patches, tmp_path):
     whole, broken = tmp_path / 'whole', tmp_path / 'broken'
     code, log = finish(command(whole, options))
     assert code == 0, log[-2000:]
+    assert 'eta:' in log
+    assert 'data_wait:' in log
+    assert list(whole.glob('*/vis_data/events.out.tfevents.*'))
 
     process = subprocess.Popen(
         command(broken, options), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -99,17 +103,20 @@ def test_two_processes_train_through_the_script(patches, tmp_path):
     assert 'over gloo' in log
     # 8 samples over 2 processes of batch size 2: two iterations
     assert '[1][2/2]' in log
+    assert 'knn_top1:' in log
     state = final_state(tmp_path, 1)[0]
     assert int(state['queue.pointer']) == 8
 
 
-def test_console_shows_eta_and_waiting_for_data(patches, tmp_path):
-    code, log = finish(command(tmp_path, pretraining_options(patches, epochs=1, samples=12)))
-    assert code == 0, log[-2000:]
-    assert 'eta:' in log
-    assert 'data_wait:' in log
-    assert 'knn_top1:' in log
-    assert list(tmp_path.glob('*/vis_data/events.out.tfevents.*'))
+@pytest.fixture(scope='module')
+def tools():
+    """The scripts as modules, so that wrong input need not start an interpreter each time."""
+    found = {}
+    for name in ('train', 'test'):
+        spec = importlib.util.spec_from_file_location(f'tools_{name}', REPO / f'tools/{name}.py')
+        found[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(found[name])
+    return found
 
 
 @pytest.mark.parametrize(
@@ -120,21 +127,29 @@ def test_console_shows_eta_and_waiting_for_data(patches, tmp_path):
         ([], {'model.loss_lambda': 2}, 'loss_lambda is 2'),
     ],
 )
-def test_wrong_input_ends_with_one_clear_line(patches, tmp_path, more, options, message):
+def test_wrong_input_is_named(tools, patches, tmp_path, more, options, message):
     if '--amp' in more and torch.cuda.is_available():
         pytest.skip('this machine has a CUDA device')
-    code, log = finish(command(tmp_path, pretraining_options(patches) | options, *more))
-    assert code != 0
-    assert message in log.strip().splitlines()[-1]
+    arguments = command(tmp_path, pretraining_options(patches) | options, *more)[2:]
+    with pytest.raises((SystemExit, ValueError, FileNotFoundError), match=message):
+        tools['train'].main(arguments)
 
 
-def test_a_missing_config_is_named():
-    code, log = finish([sys.executable, str(REPO / 'tools/train.py'), 'configs/plm/none.py'])
-    assert code != 0
-    assert 'configs/plm/none.py: no such file' in log.strip().splitlines()[-1]
+def test_a_missing_config_is_named(tools):
+    with pytest.raises(FileNotFoundError, match=r'configs/plm/none.py: no such file'):
+        tools['train'].main(['configs/plm/none.py'])
 
 
-def test_testing_needs_a_checkpoint_that_is_there(tmp_path):
-    code, log = finish([sys.executable, str(REPO / 'tools/test.py'), str(CONFIG), str(tmp_path / 'none.pth')])
-    assert code != 0
-    assert 'none.pth: no such file' in log
+def test_automatic_scaling_needs_a_batch_size_to_scale_from(tools, tmp_path):
+    own = tmp_path / 'own.py'
+    own.write_text("_base_ = 'histomm::plm/moco_plm_r18_nct.py'\nauto_scale_lr = dict(_delete_=True)\n")
+    with pytest.raises(SystemExit, match='base_batch_size'):
+        tools['train'].main([str(own), '--auto-scale-lr'])
+
+
+def test_testing_needs_a_checkpoint_and_test_data(tools, tmp_path):
+    with pytest.raises(SystemExit, match=r'none\.pth: no such file'):
+        tools['test'].main([str(CONFIG), str(tmp_path / 'none.pth')])
+    (tmp_path / 'some.pth').touch()
+    with pytest.raises(SystemExit, match='no test_dataloader'):
+        tools['test'].main([str(CONFIG), str(tmp_path / 'some.pth')])
