@@ -1,0 +1,239 @@
+"""One self-contained HTML page about a pre-training and the fine-tunings that follow it.
+
+python tools/analysis/report.py --out report.html --pretrain work_dirs/moco_plm_r18_nct \\
+    --finetune 'from scratch=work_dirs/scratch' 'pre-trained=work_dirs/pretrained' \\
+    --ann data/glas/annotations/test.json --images data/glas
+
+A fine-tuning's figures are those of its last evaluation, by tools/test.py or in training. Its instances are drawn if
+its folder holds a *.segm.json, which CocoMetric writes with test_evaluator.outfile_prefix=WORK_DIR/test.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+
+from histomm.datasets.transforms import UnreadableImageError, read_image
+from histomm.visualization.colors import BLUE, GREEN, ORANGE, PURPLE, VERMILION
+from histomm.visualization.curves import plot_curves, read_metrics, read_scalars
+from histomm.visualization.instances import CocoImage, decode_masks, draw_outlines, read_coco, read_predictions
+from histomm.visualization.report import Item, Report
+
+PACKAGES = ('histomm', 'torch', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain', 'onedl-mmdetection', 'numpy')
+METRICS = {
+    'coco/bbox_mAP': 'AP box',
+    'coco/bbox_mAP_50': 'AP50 box',
+    'coco/bbox_mAP_75': 'AP75 box',
+    'coco/segm_mAP': 'AP mask',
+    'coco/segm_mAP_50': 'AP50 mask',
+    'coco/segm_mAP_75': 'AP75 mask',
+}
+MONITORS = {
+    'feature_std': 'spread of the features (feature_std)',
+    'rankme': 'effective rank (RankMe)',
+    'knn_top1': 'kNN accuracy on held-out patches, %',
+}
+LOSSES = {
+    'loss': 'total loss',
+    'loss_rpn_cls': 'RPN, object or not',
+    'loss_rpn_bbox': 'RPN, boxes',
+    'loss_cls': 'RoIs, classes',
+    'loss_bbox': 'RoIs, boxes',
+    'loss_mask': 'RoIs, masks',
+}
+RUN_COLORS = (VERMILION, BLUE, PURPLE, ORANGE)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--out', required=True, type=Path, help='HTML file')
+    parser.add_argument('--title', default='From pixels to instances')
+    parser.add_argument('--lead', default='', help='a sentence below the title')
+    parser.add_argument('--pretrain', type=Path, metavar='WORK_DIR')
+    parser.add_argument('--finetune', nargs='+', default=[], type=named, metavar='NAME=WORK_DIR')
+    parser.add_argument('--ann', type=Path, help='COCO file that the fine-tunings were evaluated on')
+    parser.add_argument('--images', type=Path, help='folder to which its file names refer')
+    parser.add_argument('--num-images', type=int, default=4, help='test images to show, evenly spaced (default 4)')
+    parser.add_argument('--min-score', type=float, default=0.5, help='of instances to draw (default 0.5)')
+    parser.add_argument('--matching', type=Path, help='picture by visualize_matching.py')
+    parser.add_argument('--commands', type=Path, help='text file of the commands that were run')
+    return parser.parse_args(argv)
+
+
+def named(text: str) -> tuple[str, Path]:
+    """``NAME=DIR`` to its parts."""
+    name, sign, path = text.partition('=')
+    if not (name and sign and path):
+        raise argparse.ArgumentTypeError(f'{text!r} is no NAME=WORK_DIR, for example scratch=work_dirs/scratch')
+    return name, Path(path)
+
+
+def describe_machine() -> str:
+    """Processors, their number, and the GPU if there is one."""
+    import torch
+
+    info = Path('/proc/cpuinfo')
+    models = [line.split(':', 1)[1].strip() for line in info.read_text().splitlines() if line.startswith('model name')]
+    cpu = models[0] if info.is_file() and models else platform.processor() or platform.machine()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    gpu = f', {torch.cuda.get_device_name()}' if torch.cuda.is_available() else ', no GPU'
+    return f'{cores} cores of {cpu}{gpu}'
+
+
+def describe_versions() -> str:
+    """Installed versions of what matters, one after the other."""
+    found = [f'Python {platform.python_version()}']
+    for package in PACKAGES:
+        try:
+            found.append(f'{package} {version(package)}')
+        except PackageNotFoundError:
+            continue
+    return ', '.join(found)
+
+
+def describe_run(work_dir: Path) -> str:
+    """Config and seed of a run."""
+    dumped = sorted(path for path in work_dir.iterdir() if path.suffix in ('.py', '.yaml', '.yml', '.json'))
+    if not dumped:
+        return str(work_dir)
+    seed = Config.fromfile(dumped[0]).get('randomness', {}).get('seed')
+    return f'{dumped[0].name}, seed {seed}'
+
+
+def add_facts(report: Report, args: argparse.Namespace) -> None:
+    """Where and with what the runs were made."""
+    facts = {'Made': datetime.datetime.now().strftime('%Y-%m-%d %H:%M'), 'Machine': describe_machine()}
+    if args.pretrain:
+        facts['Pre-training'] = describe_run(args.pretrain)
+    for name, work_dir in args.finetune:
+        facts[f'Fine-tuning, {name}'] = describe_run(work_dir)
+    facts['Versions'] = describe_versions()
+    report.add_facts(facts)
+
+
+def add_results(report: Report, args: argparse.Namespace) -> None:
+    """Average precision of every fine-tuning."""
+    metrics = {name: read_metrics(work_dir) for name, work_dir in args.finetune}
+    missing = [name for name, found in metrics.items() if not set(METRICS) & set(found)]
+    if missing:
+        raise ValueError(f'the fine-tuning {missing[0]!r} has no coco/… figures; evaluate it with tools/test.py first')
+    rows = [[name, *(_percent(found.get(key)) for key in METRICS)] for name, found in metrics.items()]
+    where = f' on {args.ann.name}' if args.ann else ''
+    report.add_section('Average precision')
+    report.add_table(['Fine-tuning', *METRICS.values()], rows, f'COCO average precision{where}, in per cent.')
+    if len(rows) == 2:
+        boxes, masks = (rows[1][column] - rows[0][column] for column in (1, 4))
+        report.add_text(
+            f'{rows[1][0]} minus {rows[0][0]}: {boxes:+.1f} points for boxes, {masks:+.1f} for masks. '
+            'This is one run of each; repeat with other seeds before you believe a difference of some points.'
+        )
+
+
+def _percent(value: float | None) -> float | None:
+    """COCO's -1 means that there was nothing to average."""
+    return None if value is None or value < 0 else 100 * value
+
+
+def add_instances(report: Report, args: argparse.Namespace) -> None:
+    """Outlines of the truth and of each fine-tuning's predictions on some test images."""
+    predictions = {}
+    for name, work_dir in args.finetune:
+        files = sorted(work_dir.glob('*.segm.json'))
+        if files:
+            predictions[name] = read_predictions(files[-1], args.min_score)
+    if not predictions:
+        return
+    report.add_section('Predicted instances beside the truth')
+    report.add_text(
+        f'Images evenly spaced over the {args.ann.name} list, not chosen by hand. '
+        f'Predictions with a score of at least {args.min_score:g}.'
+    )
+    images = [image for image in read_coco(args.ann) if image.annotations]
+    for index in np.linspace(0, len(images) - 1, min(args.num_images, len(images))).round().astype(int):
+        report.add_gallery(_compared(images[index], args.images, predictions), width=240)
+
+
+def _compared(image: CocoImage, root: Path, predictions: dict[str, dict[int, list[dict]]]) -> list[Item]:
+    """Truth and predictions on one image, side by side."""
+    pixels = read_image(str(root / image.file_name))
+    found = {'truth': image.annotations} | {name: by.get(image.image_id, []) for name, by in predictions.items()}
+    items = []
+    for (name, annotations), color in zip(found.items(), (GREEN, *RUN_COLORS), strict=False):
+        drawn = draw_outlines(pixels, decode_masks(annotations), color, width=max(2, pixels.shape[0] // 130))
+        text = f'{Path(image.file_name).stem}, {name}: {len(annotations)}'
+        items.append(Item(drawn, f'Tissue of {text} outlined instances', text, quality=88))
+    return items
+
+
+def add_pretraining(report: Report, work_dir: Path) -> None:
+    """Losses and monitors."""
+    curves = read_scalars(work_dir)
+    losses = {name: curve for name, curve in curves.items() if name.startswith('loss')}
+    report.add_section('Pre-training')
+    items = [Item(plot_curves(losses, 'loss'), f'Losses over iterations: {", ".join(losses)}', 'Losses')]
+    for name, label in MONITORS.items():
+        if name in curves:
+            last = curves[name][1][-1]
+            items.append(
+                Item(plot_curves({name: curves[name]}, label), f'{label} over iterations, {last:.3g} at the end', label)
+            )
+    report.add_gallery(items, width=400)
+
+
+def add_finetuning(report: Report, runs: list[tuple[str, Path]]) -> None:
+    """Every loss, and the evaluations during training, of all fine-tunings together."""
+    curves = {name: read_scalars(work_dir) for name, work_dir in runs}
+    report.add_section('Fine-tuning')
+    items = []
+    for key, label in {**LOSSES, 'coco/segm_mAP': 'AP mask, share of 1'}.items():
+        chosen = {name: found[key] for name, found in curves.items() if key in found}
+        if chosen and (key in LOSSES or max(len(steps) for steps, _ in chosen.values()) > 1):
+            figure = plot_curves(chosen, label, size=(4.4, 2.9), colors=RUN_COLORS)
+            items.append(Item(figure, f'{label} over iterations of {", ".join(chosen)}', label.capitalize()))
+    report.add_gallery(items, width=300)
+
+
+def build(args: argparse.Namespace) -> Report:
+    """The whole report."""
+    if args.ann and not args.images:
+        raise ValueError('--ann needs --images, the folder to which its file names refer')
+    report = Report(args.title, args.lead)
+    add_facts(report, args)
+    if args.finetune:
+        add_results(report, args)
+        if args.ann:
+            add_instances(report, args)
+    if args.matching:
+        report.add_section('Matched cells')
+        report.add_text(
+            'Two views of one patch, drawn as in pre-training, and what each matcher takes for one cell of the query '
+            'view. Precise location matching weighs every key cell by the tissue that it shares with the query cell.'
+        )
+        report.add_figure(args.matching, 'Two views of a patch and the key cells that three matchers give to one cell')
+    if args.pretrain:
+        add_pretraining(report, args.pretrain)
+    if args.finetune:
+        add_finetuning(report, args.finetune)
+    if args.commands:
+        report.add_section('Commands')
+        report.add_commands(args.commands.read_text().splitlines())
+    return report
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        path = build(args).write(args.out)
+    except (ValueError, FileNotFoundError, UnreadableImageError) as error:
+        sys.exit(f'report: {error}')
+    print(f'{path}: {path.stat().st_size / 1e6:.1f} MB')
+
+
+if __name__ == '__main__':
+    main()
