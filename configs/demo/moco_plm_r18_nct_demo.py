@@ -32,7 +32,7 @@ default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=1),
     features=dict(interval=4, num_samples=256),
     knn=dict(
-        interval=1,
+        interval=2,
         max_samples=450,
         dataset=dict(
             pipeline=[

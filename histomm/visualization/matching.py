@@ -39,16 +39,10 @@ class View:
 
     def describe(self) -> str:
         """Its flips and turns in words."""
-        flips = [
-            text
-            for flag, text in (
-                (self.geometry.hflip, 'mirrored left-right'),
-                (self.geometry.vflip, 'mirrored top-bottom'),
-            )
-            if bool(flag[0])
-        ]
+        kinds = {(0, 0): '', (1, 0): 'mirrored left-right', (0, 1): 'mirrored top-bottom', (1, 1): 'mirrored both ways'}
         turns = int(self.geometry.rot90[0]) % 4
-        return ', '.join(flips + [f'turned {90 * turns}°'] * bool(turns)) or 'upright'
+        words = kinds[int(self.geometry.hflip[0]), int(self.geometry.vflip[0])], f'turned {90 * turns}°' * bool(turns)
+        return ', '.join(filter(None, words)) or 'upright'
 
     def seen_order(self, size: tuple[int, int]) -> Tensor:
         """Number of the seen cell that stands at each canonical cell, (H*W,) int64, for a map of (H, W) cells."""

@@ -59,16 +59,15 @@ def draw_matching(
         (grid[0, 1], query, size_q, _QUERY, 'Query view'),
         (grid[0, 2], key, size_k, _KEY, 'Key view'),
     ):
-        _show(axes, view.image, f'{name}, {view.describe()}')
+        _show(axes, view.image, f'{name}\n({view.describe()})')
         _frame(axes, color)
         _grid(axes, view.image.shape[:2], size)
         _up_arrow(axes, view)
     _outline(grid[0, 1], _seen_box(query, cell, size_q), _QUERY)
 
     for column, match in enumerate(matches):
-        name = f'{match.name}: {match.note}'
-        if match.name == 'Feature' and weights_note:
-            name += f'\n({weights_note})'
+        note = f', {weights_note}' if match.name == 'Feature' and weights_note else ''
+        name = f'{match.name}\n({match.note}{note})'
         _overlay_view(grid[1, column], key, match, name)
         _overlay_source(grid[2, column], source, key, match, chosen)
     return figure

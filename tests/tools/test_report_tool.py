@@ -74,7 +74,7 @@ def test_page_has_every_part_with_the_figures_of_the_files(tool, runs):
     at = cells.index('pre-trained')
     assert cells[at - 7 : at] == ['scratch', '25.0', '–', '–', '26.0', '–', '–']
     assert cells[at + 1 : at + 5] == ['34.5', '–', '–', '35.5']
-    assert 'pre-trained minus scratch: +9.5 points for boxes, +9.5 for masks' in page
+    assert 'Difference, pre-trained less scratch: +9.5 points for boxes, +9.5 for masks' in page
     assert 'own.py, seed 5' in page
     captions = re.findall('<figcaption>(.*?)</figcaption>', page)
     # first and last of three images; one of two predictions on the first reaches the score

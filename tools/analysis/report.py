@@ -39,6 +39,7 @@ MONITORS = {
     'rankme': 'effective rank (RankMe)',
     'knn_top1': 'kNN accuracy on held-out patches, %',
 }
+BRANCHES = {'loss': 'total', 'loss_global': 'global branch, weighted', 'loss_dense': 'dense branch, weighted'}
 LOSSES = {
     'loss': 'total loss',
     'loss_rpn_cls': 'RPN, object or not',
@@ -130,7 +131,7 @@ def add_results(report: Report, args: argparse.Namespace) -> None:
     if len(rows) == 2:
         boxes, masks = (rows[1][column] - rows[0][column] for column in (1, 4))
         report.add_text(
-            f'{rows[1][0]} minus {rows[0][0]}: {boxes:+.1f} points for boxes, {masks:+.1f} for masks. '
+            f'Difference, {rows[1][0]} less {rows[0][0]}: {boxes:+.1f} points for boxes, {masks:+.1f} for masks. '
             'This is one run of each; repeat with other seeds before you believe a difference of some points.'
         )
 
@@ -174,14 +175,23 @@ def _compared(image: CocoImage, root: Path, predictions: dict[str, dict[int, lis
 def add_pretraining(report: Report, work_dir: Path) -> None:
     """Losses and monitors."""
     curves = read_scalars(work_dir)
-    losses = {name: curve for name, curve in curves.items() if name.startswith('loss')}
+    losses = {BRANCHES.get(name, name): curve for name, curve in curves.items() if name.startswith('loss')}
     report.add_section('Pre-training')
+    report.add_text(
+        'A contrastive loss may well rise at first: its queue of negatives starts with random vectors and fills with '
+        'features that are harder to tell apart. So look at the monitors too: a spread or a rank that falls to almost '
+        'nothing is a collapse, and kNN accuracy says whether patches of one tissue come to lie together.'
+    )
     items = [Item(plot_curves(losses, 'loss'), f'Losses over iterations: {", ".join(losses)}', 'Losses')]
     for name, label in MONITORS.items():
         if name in curves:
             last = curves[name][1][-1]
             items.append(
-                Item(plot_curves({name: curves[name]}, label), f'{label} over iterations, {last:.3g} at the end', label)
+                Item(
+                    plot_curves({name: curves[name]}, label),
+                    f'{label} over iterations, {last:.3g} at the end',
+                    label[0].upper() + label[1:],
+                )
             )
     report.add_gallery(items, width=400)
 
@@ -195,7 +205,7 @@ def add_finetuning(report: Report, runs: list[tuple[str, Path]]) -> None:
         chosen = {name: found[key] for name, found in curves.items() if key in found}
         if chosen and (key in LOSSES or max(len(steps) for steps, _ in chosen.values()) > 1):
             figure = plot_curves(chosen, label, size=(4.4, 2.9), colors=RUN_COLORS)
-            items.append(Item(figure, f'{label} over iterations of {", ".join(chosen)}', label.capitalize()))
+            items.append(Item(figure, f'{label} over iterations of {", ".join(chosen)}', label[0].upper() + label[1:]))
     report.add_gallery(items, width=300)
 
 
