@@ -3,9 +3,9 @@
 The folder is scanned for images of at least ``--tile`` pixels; masks, annotations and the GlaS test images are left
 out. They are cut into tiles, each method is pre-trained on the tiles, and Mask R-CNN is fine-tuned on the 85 GlaS
 training images from each backbone and from scratch, and evaluated on test B. Each stage that has finished is skipped
-when the command is given again.
+when the command is given again. Without options each stage runs as the configs have it, which wants a GPU.
 
-    python tools/benchmarks/real_tissue.py --data-root DIR --glas DIR/glas/Warwick_QU_Dataset
+    python tools/benchmarks/real_tissue.py --data-root DIR --glas DIR/glas/Warwick_QU_Dataset --seeds 0 1 2
 """
 
 import argparse
@@ -37,12 +37,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--glas', type=Path, required=True, help='Warwick-QU folder')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/real_tissue'))
     parser.add_argument('--tile', type=int, default=224, help='side of the tiles, pixels')
-    parser.add_argument('--crop', type=int, default=128, help='side of the pre-training views, pixels')
-    parser.add_argument('--batch-size', type=int, default=32)
-    parser.add_argument('--epochs', type=int, default=4)
-    parser.add_argument('--finetune-iters', type=int, default=300)
-    parser.add_argument('--finetune-batch-size', type=int, default=4)
-    parser.add_argument('--short-side', type=int, default=224, help='of the GlaS images, pixels')
+    parser.add_argument('--glas-config', type=Path, default=REPO / 'configs/glas/mask-rcnn_r18_fpn_glas.py')
+    parser.add_argument(
+        '--pretrain-options', nargs='+', default=[], help='cfg-options of all pre-trainings, beside the shipped configs'
+    )
+    parser.add_argument('--finetune-options', nargs='+', default=[], help='cfg-options of all fine-tunings')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of the fine-tuning')
     return parser.parse_args(argv)
 
@@ -76,15 +75,8 @@ def pretrain(args: argparse.Namespace, config: str, work_dir: Path) -> Path:
     run(
         'tools/train.py', REPO / config, '--work-dir', work_dir, '--resume', '--cfg-options',
         f'train_dataloader.dataset.data_root={args.work_dir / "tiles"}',
-        f'train_dataloader.batch_size={args.batch_size}',
-        'train_dataloader.num_workers=1',
-        f'train_dataloader.dataset.pipeline.1.views.0.pipeline.0.size={args.crop}',
-        f'train_cfg.max_epochs={args.epochs}',
-        f'param_scheduler.0.T_max={args.epochs}',
-        f'param_scheduler.0.end={args.epochs}',
-        'default_hooks.logger.interval=10',
         'default_hooks.knn=None',
-        f'default_hooks.checkpoint.interval={args.epochs}',
+        *args.pretrain_options,
     )  # fmt: skip
     run('tools/model_converters/extract_backbone.py', work_dir, '--out', work_dir, '--formats', 'openmmlab')
     return backbone
@@ -101,32 +93,15 @@ def finetune(args: argparse.Namespace, backbone: Path | None, seed: int, work_di
                 'model.backbone.init_cfg.type=histomm.VerifiedPretrained',
                 f'model.backbone.init_cfg.checkpoint={backbone}',
             ]
-        side, iters = args.short_side, args.finetune_iters
+        glas = args.work_dir / 'glas'
         run(
-            'tools/train.py', REPO / 'configs/glas/mask-rcnn_r18_fpn_glas.py', '--work-dir', work_dir, '--cfg-options',
-            *weights,
+            'tools/train.py', args.glas_config, '--work-dir', work_dir, '--cfg-options', *weights,
             f'randomness.seed={seed}',
-            f'train_dataloader.dataset.data_root={args.work_dir / "glas"}/',
-            f'val_dataloader.dataset.data_root={args.work_dir / "glas"}/',
+            f'train_dataloader.dataset.data_root={glas}/',
+            f'val_dataloader.dataset.data_root={glas}/',
             'val_dataloader.dataset.ann_file=annotations/testB.json',
-            f'val_evaluator.ann_file={args.work_dir / "glas"}/annotations/testB.json',
-            f'train_dataloader.batch_size={args.finetune_batch_size}',
-            'train_dataloader.num_workers=1',
-            'val_dataloader.num_workers=1',
-            f'train_dataloader.dataset.pipeline.2.transforms.0.scale=[({4 * side},{side * 4 // 5}),({4 * side},{side})]',
-            f'val_dataloader.dataset.pipeline.1.scale=({4 * side},{side})',
-            f'train_cfg.max_iters={iters}',
-            f'train_cfg.val_interval={iters}',
-            f'param_scheduler.0.end={iters // 5}',
-            f'param_scheduler.1.end={iters}',
-            f'param_scheduler.1.milestones=[{iters * 4 // 5}]',
-            'default_hooks.logger.interval=10',
-            f'default_hooks.checkpoint.interval={iters}',
-            f'default_hooks.precise_bn.interval={iters}',
-            'default_hooks.precise_bn.num_iters=20',
-            'model.train_cfg.rcnn.sampler.num=128',
-            'model.train_cfg.rpn_proposal.nms_pre=500',
-            'model.train_cfg.rpn_proposal.max_per_img=300',
+            f'val_evaluator.ann_file={glas}/annotations/testB.json',
+            *args.finetune_options,
         )  # fmt: skip
         found = _last_ap(max(work_dir.glob('*/vis_data/scalars.json')))
     return found
@@ -145,7 +120,7 @@ def main(argv: list[str] | None = None) -> None:
     args.work_dir = args.work_dir.resolve()
     tiles = args.work_dir / 'tiles'
     if not (args.work_dir / 'tiles.done').is_file():
-        (args.work_dir).mkdir(parents=True, exist_ok=True)
+        args.work_dir.mkdir(parents=True, exist_ok=True)
         count = cut_tiles(args.data_root.resolve(), tiles, args.tile)
         (args.work_dir / 'tiles.done').write_text(str(count))
     if not (args.work_dir / 'glas').exists():
