@@ -1,0 +1,116 @@
+"""The documents say what is so: every command runs or could, every file, link, name and field exists."""
+
+import functools
+import importlib
+import inspect
+import re
+
+import docs_pages
+import docs_shell
+import pytest
+from docs_shell import REPO, Shell
+
+PAGES = sorted([REPO / 'README.md', *(REPO / 'docs').glob('*.md')])
+PREPARE = {
+    'own_data.md': lambda shell: docs_shell.draw_own_data(),
+    'configs.md': lambda shell: docs_shell.draw_published_data(),
+    'transfer.md': docs_shell.draw_for_transfer,
+    'install.md': lambda shell: docs_shell.draw_published_data(),
+}
+"""What must lie in the folder before a page's commands are typed."""
+
+named = pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(REPO)))
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """A place to type commands in, where facts about the machine are looked up once only."""
+    from mmengine.runner import runner
+
+    from histomm.doctor import environment
+
+    monkeypatch.setattr(environment, 'run_probe', functools.cache(environment.run_probe))
+    monkeypatch.setattr(runner, 'collect_env', functools.cache(runner.collect_env))
+    return Shell(tmp_path, monkeypatch)
+
+
+@named
+def test_commands_run(page, shell):
+    PREPARE.get(page.name, lambda shell: None)(shell)
+    for block in docs_pages.blocks(page):
+        try:
+            shell.block(block)
+        except Exception as error:
+            raise AssertionError(f'{block.where}: {error}') from error
+    for command in docs_pages.inline_commands(page):
+        shell.command(command, check_only=True)
+
+
+@named
+def test_links_lead_somewhere(page):
+    for link in docs_pages.links(page):
+        path, _, anchor = link.partition('#')
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in docs_pages.anchors(target), link
+
+
+@named
+def test_files_exist(page):
+    roots = r'(?:\.\./)?(?:configs|docs|histomm|requirements|tests|tools)/'
+    for code in docs_pages.inline_code(page):
+        if re.fullmatch(rf'{roots}[\w./-]+', code):
+            assert (REPO / code.removeprefix('../')).exists(), code
+
+
+@named
+def test_names_of_histomm_exist(page):
+    """What a page writes as ``histomm.X`` is a registered part, or can be imported."""
+    from histomm import registry
+
+    kinds = [kind for kind in vars(registry).values() if isinstance(kind, registry.Registry)]
+    for name in set(re.findall(r'histomm\.((?!py\b)[\w.]*\w)', page.read_text())):
+        if '.' not in name and name[0].isupper():
+            assert any(kind.get(f'histomm.{name}') for kind in kinds), name
+        else:
+            importlib.import_module(f'histomm.{name}')
+
+
+def test_pages_are_listed():
+    listed = {(REPO / 'docs' / link).resolve() for link in docs_pages.links(REPO / 'docs' / 'README.md')}
+    assert listed == {page.resolve() for page in PAGES if page != REPO / 'docs' / 'README.md'}
+
+
+def test_fields_of_the_configs_page_exist():
+    """``field=value`` and ``field`` in the section on PLM are arguments of the parts it speaks of."""
+    from histomm import datasets, models
+
+    parts = [models.DenseMoCo, models.PreciseLocationMatcher, models.FeatureMatcher, models.LocationMatcher]
+    fields = {name for part in [*parts, datasets.PatchDataset] for name in inspect.signature(part).parameters}
+    text = docs_pages.prose(REPO / 'docs' / 'configs.md')
+    section = text[text.index('## PLM: paper and code') : text.index('## Other backbones')]
+    assigned = re.findall(r'(\w+)=', section)
+    alone = re.findall(r'`([a-z_]+)`', section)
+    assert len(assigned) > 5
+    assert set(assigned) | set(alone) <= fields
+
+
+def test_hooks_of_the_configs_page_are_those_of_the_configs():
+    from histomm.config_file import read_config
+
+    rows = re.findall(r'^\| `(\w+)` \| `([\w.]+)` \|', (REPO / 'docs' / 'configs.md').read_text(), re.M)
+    shipped = {}
+    for name in ('plm/moco_plm_r18_nct.py', 'glas/mask-rcnn_r18_fpn_glas.py'):
+        shipped |= read_config(f'histomm::{name}').default_hooks
+    ours = {name: hook.type for name, hook in shipped.items() if hook.type.startswith('histomm.')}
+    assert dict(rows) == ours
+
+
+def test_every_trainable_config_is_in_the_readme():
+    """The table of methods shows every config but the variants, which docs/configs.md has, and the demonstration's."""
+    from small_runs import shipped_configs
+
+    shown = set(re.findall(r'`configs/([\w/.-]+\.py)`', (REPO / 'README.md').read_text()))
+    variants = re.compile(r'_lambda\d+\.py|_repo\.py')
+    expected = {name for name in shipped_configs() if not variants.search(name) and not name.startswith('demo/')}
+    assert shown == expected
