@@ -222,7 +222,7 @@ class PatchDataset(BaseDataset):
             rng = view_generator(dict(sample_idx=wanted), _REPLACEMENTS + attempt)
             idx = int(rng.integers(len(self)))
             if isinstance(wanted, SampleIndex):
-                idx = SampleIndex(idx, wanted.seed, wanted.epoch)
+                idx = SampleIndex(idx, wanted.seed, wanted.epoch, wanted.drawn)
         raise UnreadableImageError(
             f'PatchDataset: {self.max_refetch + 1} unreadable images in a row, expected most to be good; '
             f'the last: {last}'

@@ -16,17 +16,29 @@ class SampleIndex(int):
     It is an ``int`` everywhere an index is wanted, survives pickling to loader workers, and reaches the pipeline as
     ``results['sample_idx']`` (mmengine's ``BaseDataset`` copies it there). Transforms seed their generator from it, so
     a sample's augmentation does not depend on the worker that happens to draw it.
+
+    Wrappers such as mmengine's ``ConcatDataset`` and ``RepeatDataset`` reckon with the index (``-``, ``%``). The result
+    still knows seed and epoch, and in ``drawn`` the number that the sampler gave: the copies of a sample that is
+    repeated within an epoch are augmented differently. Wrappers that look the index up in a list lose all this.
     """
 
     seed: int
     epoch: int
+    drawn: int
 
-    def __new__(cls, index: int, seed: int = 0, epoch: int = 0) -> 'SampleIndex':
-        """Make an index that remembers ``seed`` and ``epoch``."""
+    def __new__(cls, index: int, seed: int = 0, epoch: int = 0, drawn: int | None = None) -> 'SampleIndex':
+        """Make an index that remembers ``seed``, ``epoch`` and ``drawn``, by default the index itself."""
         self = super().__new__(cls, index)
         self.seed = seed
         self.epoch = epoch
+        self.drawn = int(index) if drawn is None else drawn
         return self
+
+    def __sub__(self, other: int) -> 'SampleIndex':
+        return SampleIndex(int(self) - int(other), self.seed, self.epoch, self.drawn)
+
+    def __mod__(self, other: int) -> 'SampleIndex':
+        return SampleIndex(int(self) % int(other), self.seed, self.epoch, self.drawn)
 
 
 @DATA_SAMPLERS.register_module()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmcv.transforms import BaseTransform
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from torch.utils.data import DataLoader
 
 from histomm.datasets import SampleIndex, SeededSampler
@@ -42,6 +42,20 @@ def test_number_of_workers_changes_nothing():
     np.random.seed(99)
     assert epoch(0) == alone
     assert epoch(2) == alone
+
+
+@pytest.mark.parametrize('wrap', [lambda data: RepeatDataset(data, 3), lambda data: ConcatDataset([data, data, data])])
+def test_wrapped_data_sets_draw_alike_with_workers_and_apart_in_each_copy(wrap):
+    pipeline = [{'type': 'histomm.SeedGlobalRandom', 'transforms': [{'type': 'histomm.DrawFromEverywhere'}]}]
+    dataset = wrap(Numbers(pipeline=pipeline))
+    runs = []
+    for num_workers in (0, 2):
+        sampler = SeededSampler(dataset, seed=0)
+        loader = DataLoader(dataset, batch_size=2, sampler=sampler, num_workers=num_workers, collate_fn=list)
+        runs.append([(item['number'], tuple(item['draws'])) for batch in loader for item in batch])
+    assert runs[0] == runs[1]
+    assert sorted(number for number, _ in runs[0]) == sorted(list(range(8)) * 3)
+    assert len({draws for _, draws in runs[0]}) == 24
 
 
 def test_samples_epochs_and_seeds_differ():

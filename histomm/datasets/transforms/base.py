@@ -16,7 +16,7 @@ def view_generator(results: dict, view: int = 0) -> np.random.Generator:
     """
     index = results.get('sample_idx')
     if isinstance(index, SampleIndex):
-        return np.random.default_rng([index.seed, index.epoch, int(index), view])
+        return np.random.default_rng([index.seed, index.epoch, index.drawn, view])
     return np.random.default_rng([*np.random.randint(0, 2**31, size=4).tolist(), view])
 
 
