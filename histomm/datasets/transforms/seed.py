@@ -13,7 +13,7 @@ from histomm.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class SeedGlobalRandom(BaseTransform):
-    """Runs transforms of other packages with global generators seeded by (seed, epoch, sample index).
+    """Runs transforms of other packages with global generators seeded by (seed, epoch, sample index, view).
 
     The transforms of mmcv, mmdet and mmseg draw from the global generators of numpy and Python, some from torch's, so
     that a sample looks different with another number of workers or after a resume. Here the three are seeded for the
@@ -31,7 +31,7 @@ class SeedGlobalRandom(BaseTransform):
 
     def transform(self, results: dict) -> dict | None:
         """Apply the transforms; ``None`` if one of them rejects the sample."""
-        words = view_generator(results).integers(0, 2**32, size=4, dtype=np.uint32)
+        words = view_generator(results, results.get('view', 0)).integers(0, 2**32, size=4, dtype=np.uint32)
         python, legacy, native = random.getstate(), np.random.get_state(), torch.get_rng_state()
         try:
             random.seed(int(words[0]))
