@@ -1,6 +1,6 @@
 """The maths of the methods: pure torch functions, one file a subject."""
 
-from .contrastive import info_nce
+from .contrastive import info_nce, nt_xent
 from .geometry import ViewGeometry, canonicalize, cell_boxes, cell_centers, view_to_source
 from .matching import (
     feature_match,
@@ -20,6 +20,7 @@ __all__ = [
     'feature_match',
     'info_nce',
     'nearest_match',
+    'nt_xent',
     'overlap_factors',
     'overlap_matrix',
     'overlap_weights',

@@ -68,6 +68,40 @@ def info_nce(
     return total / torch.where(scale > 0, scale, 1)
 
 
+def nt_xent(view1: Tensor, view2: Tensor, temperature: float) -> Tensor:
+    """NT-Xent of SimCLR (Chen et al., ICML 2020, eq. 1): each row against all other rows of both views.
+
+    ℓ_i = −log( exp(z_i·z_p/τ) / Σ_{j≠i} exp(z_i·z_j/τ) ), averaged over the 2N rows z of both views; p is the row
+    of the same image in the other view.
+
+    Rows are used as they are: unit length is the caller's duty. Reckoned in float32, or float64 if the views are so.
+
+    Args:
+        view1: (N, C).
+        view2: (N, C), row i shows the same image as row i of ``view1``.
+        temperature: τ > 0.
+
+    Returns:
+        Scalar >= 0; a zero connected to the graph if N = 0.
+
+    Raises:
+        ValueError: if shapes disagree, or the temperature is not positive.
+    """
+    if view1.ndim != 2 or view1.shape != view2.shape:
+        raise ValueError(f'view1 has shape {tuple(view1.shape)} and view2 {tuple(view2.shape)}, expected (N, C) twice')
+    if not temperature > 0:
+        raise ValueError(f'temperature is {temperature}, expected a number > 0')
+    rows = torch.cat((view1, view2))
+    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    if not len(rows):
+        return rows.sum()
+    with torch.autocast(rows.device.type, enabled=False):
+        logits = rows @ rows.mT / temperature
+    itself = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    partner = torch.arange(len(rows), device=rows.device).roll(len(view1))
+    return F.cross_entropy(logits.masked_fill(itself, -torch.inf), partner)
+
+
 def _row_losses(anchor: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
     """(N,) losses in float32 at least. ℓ = −log σ(s⁺ − lse_j s_j) equals the ratio above and needs no joint logits."""
     dtype = torch.promote_types(anchor.dtype, torch.float32)
