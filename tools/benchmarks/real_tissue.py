@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import cv2
+from mmengine.config import Config
 
 from histomm.datasets import PatchDataset
 from histomm.datasets.transforms.loading import read_image
@@ -108,9 +109,10 @@ def finetune(args: argparse.Namespace, backbone: Path | None, seed: int, work_di
 
 
 def _last_ap(scalars: Path) -> dict[str, float] | None:
-    for line in reversed(scalars.read_text().splitlines()):
-        row = json.loads(line)
-        if 'coco/bbox_mAP' in row:
+    """AP in percent after the last iteration; None if the run stopped before, whatever it had measured by then."""
+    last = Config.fromfile(scalars.with_name('config.py')).train_cfg.max_iters
+    for row in map(json.loads, reversed(scalars.read_text().splitlines())):
+        if 'coco/bbox_mAP' in row and row['step'] == last:
             return {name: 100 * row[f'coco/{name}_mAP'] for name in ('bbox', 'segm')}
     return None
 
