@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
 from mmengine.registry import DefaultScope
 
-from histomm.config_file import DISTRIBUTIONS, read_config, used_scopes, walk
+from histomm.config_file import DISTRIBUTIONS, NEED_OPS, read_config, used_scopes, walk
 
 from .data_check import check_data
 from .findings import Report
@@ -19,14 +19,15 @@ CONFIG_ERRORS = (
 
 
 def check_scopes(report: Report, cfg: Config) -> bool:
-    """Whether every library that the config names can be imported, mmdet with its compiled ops."""
+    """Whether every library that the config names can be imported, with the compiled ops that some of them need."""
     scopes = used_scopes(cfg)
     missing = sorted(scope for scope in scopes if find_spec(scope) is None)
     for scope in missing:
         report.fault(scope, 'the config uses it, and it is not installed', f'run `make setup` ({DISTRIBUTIONS[scope]})')
-    if 'mmdet' in scopes and find_spec('mmcv._ext') is None:
+    needy = ' and '.join(sorted(scopes & NEED_OPS))
+    if needy and find_spec('mmcv._ext') is None:
         todo = 'build mmcv with its ops: `python tools/setup/install_mmcv.py`'
-        report.fault('compiled ops', 'the config uses mmdet, and mmcv has no compiled ops', todo)
+        report.fault('compiled ops', f'the config uses {needy}, and mmcv has no compiled ops', todo)
     return not missing
 
 

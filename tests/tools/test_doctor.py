@@ -294,6 +294,14 @@ def test_library_that_is_missing(tmp_path, monkeypatch):
     assert {finding.where for finding in report.faults} == {'mmdet', 'compiled ops'}
 
 
+def test_segmentation_needs_the_ops_too(tmp_path, monkeypatch):
+    from histomm.doctor import config_check
+
+    monkeypatch.setattr(config_check, 'find_spec', lambda name: None if name == 'mmcv._ext' else True)
+    report = examine(tmp_path, "default_scope = 'histomm'\nmodel = dict(type='mmseg.EncoderDecoder')")
+    assert 'the config uses mmseg, and mmcv has no compiled ops' in lines(report)
+
+
 # ---- weights
 
 
