@@ -85,8 +85,7 @@ def pretrain(args: argparse.Namespace, config: str, work_dir: Path) -> Path:
 
 def finetune(args: argparse.Namespace, backbone: Path | None, seed: int, work_dir: Path) -> dict[str, float]:
     """Fine-tune Mask R-CNN from a backbone or from scratch; AP of boxes and masks on test B, in percent."""
-    scalars = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    found = _last_ap(scalars[-1]) if scalars else None
+    found = _last_ap(work_dir)
     if found is None:
         weights = []
         if backbone:
@@ -104,17 +103,21 @@ def finetune(args: argparse.Namespace, backbone: Path | None, seed: int, work_di
             f'val_evaluator.ann_file={glas}/annotations/testB.json',
             *args.finetune_options,
         )  # fmt: skip
-        found = _last_ap(max(work_dir.glob('*/vis_data/scalars.json')))
+        found = _last_ap(work_dir)
     return found
 
 
-def _last_ap(scalars: Path) -> dict[str, float] | None:
-    """AP in percent after the last iteration; None if the run stopped before, whatever it had measured by then."""
-    last = Config.fromfile(scalars.with_name('config.py')).train_cfg.max_iters
-    for row in map(json.loads, reversed(scalars.read_text().splitlines())):
-        if 'coco/bbox_mAP' in row and row['step'] == last:
-            return {name: 100 * row[f'coco/{name}_mAP'] for name in ('bbox', 'segm')}
-    return None
+def _last_ap(work_dir: Path) -> dict[str, float] | None:
+    """AP in percent after the last iteration; None for a run that did not get there, whatever it measured before."""
+    scalars = max(work_dir.glob('*/vis_data/scalars.json'), default=None)
+    pointer = work_dir / 'last_checkpoint'
+    if scalars is None or not pointer.is_file():
+        return None
+    iterations = Config.fromfile(scalars.with_name('config.py')).train_cfg.max_iters
+    row = json.loads(scalars.read_text().splitlines()[-1])
+    if Path(pointer.read_text().strip()).name != f'iter_{iterations}.pth' or 'coco/bbox_mAP' not in row:
+        return None
+    return {name: 100 * row[f'coco/{name}_mAP'] for name in ('bbox', 'segm')}
 
 
 def main(argv: list[str] | None = None) -> None:
