@@ -1,5 +1,6 @@
 """Run a function in two processes that talk over gloo."""
 
+import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable
@@ -7,6 +8,9 @@ from collections.abc import Callable
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+# Imported once by a server that the processes are forked from, instead of twice by each pair of them.
+multiprocessing.set_forkserver_preload(['histomm.engine', 'histomm.models'])
 
 
 def _child(rank: int, world_size: int, store: str, function: Callable, args: tuple) -> None:
@@ -22,4 +26,5 @@ def _child(rank: int, world_size: int, store: str, function: Callable, args: tup
 def run_two_processes(function: Callable, *args: object) -> None:
     """Call ``function(rank, *args)`` in each of two processes; a failure of either fails the caller."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_child, args=(2, os.path.join(folder, 'store'), function, args), nprocs=2)
+        args = (2, os.path.join(folder, 'store'), function, args)
+        mp.start_processes(_child, args=args, nprocs=2, start_method='forkserver')

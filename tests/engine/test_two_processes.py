@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from distributed import run_two_processes
 from engine_toy import ToyImages
 from mmengine.structures import BaseDataElement
 from torch import nn
@@ -35,8 +36,6 @@ def infinite_on_rank_1(rank, folder):
 
 
 def _rank(rank, folder):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
     found = dict(knn=[knn_features(7), knn_features(2), knn_features(1)], error=infinite_on_rank_1(rank, folder))
     torch.save(found, f'{folder}/rank{rank}.pt')
 
@@ -44,7 +43,7 @@ def _rank(rank, folder):
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp('ranks')
-    torch.multiprocessing.spawn(_rank, args=(str(folder),), nprocs=2)
+    run_two_processes(_rank, str(folder))
     return folder, [torch.load(folder / f'rank{rank}.pt') for rank in range(2)]
 
 
