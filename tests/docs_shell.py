@@ -263,6 +263,7 @@ def draw_own_data() -> None:
     (patches / 'train.txt').write_text(''.join(f'{path}\n' for path in paths))
     rows = ''.join(f'{path},{path.partition("/")[0]}\n' for path in paths)
     (patches / 'patches.csv').write_text(f'file,tissue\n{rows}')
+    shutil.copytree(patches / 'TUM', 'data/more_patches')
     Path('data/my_regions').mkdir()
     region = cv2.resize(cv2.cvtColor(read_image(str(patches / paths[0])), cv2.COLOR_RGB2BGR), (600, 520))
     cv2.imwrite('data/my_regions/region.png', region)

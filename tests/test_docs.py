@@ -1,6 +1,7 @@
 """The documents say what is so: every command runs or could, every file, link, name and field exists."""
 
 import functools
+import gc
 import importlib
 import inspect
 import re
@@ -9,7 +10,11 @@ import docs_pages
 import docs_shell
 import pytest
 from docs_shell import REPO, Shell
+from mmengine.runner import runner
 
+from histomm.doctor import environment
+
+PROBE, COLLECT_ENV = functools.cache(environment.run_probe), functools.cache(runner.collect_env)
 PAGES = sorted([REPO / 'README.md', *(REPO / 'docs').glob('*.md')])
 PREPARE = {
     'own_data.md': lambda shell: docs_shell.draw_own_data(),
@@ -25,13 +30,11 @@ named = pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relativ
 @pytest.fixture
 def shell(tmp_path, monkeypatch):
     """A place to type commands in, where facts about the machine are looked up once only."""
-    from mmengine.runner import runner
-
-    from histomm.doctor import environment
-
-    monkeypatch.setattr(environment, 'run_probe', functools.cache(environment.run_probe))
-    monkeypatch.setattr(runner, 'collect_env', functools.cache(runner.collect_env))
-    return Shell(tmp_path, monkeypatch)
+    gc.freeze()  # data sets call gc.collect, which takes half a second with all libraries loaded
+    monkeypatch.setattr(environment, 'run_probe', PROBE)
+    monkeypatch.setattr(runner, 'collect_env', COLLECT_ENV)
+    yield Shell(tmp_path, monkeypatch)
+    gc.unfreeze()
 
 
 @named
@@ -44,6 +47,33 @@ def test_commands_run(page, shell):
             raise AssertionError(f'{block.where}: {error}') from error
     for command in docs_pages.inline_commands(page):
         shell.command(command, check_only=True)
+
+
+@pytest.mark.parametrize(
+    'command',
+    [
+        'python tools/none.py',
+        'python tools/train.py configs/plm/none.py',
+        'python tools/train.py configs/plm/moco_plm_r18_nct.py --no-such-option',
+        'python tools/benchmarks/views.py --no-such-option',
+        'python tools/doctor.py configs/plm/moco_plm_r18_nct.py',  # there are no data
+        'python -c "1 / 0"',
+        'bash tools/dist_train.sh configs/plm/moco_plm_r18_nct.py 2 --no-such-option',
+        'bash tools/dist_train.sh configs/plm/none.py 2',
+        'GPUS=2 bash tools/slurm_train.sh gpu job configs/plm/moco_plm_r18_nct.py',
+        'make none',
+        'make setup NONE=1',
+        'pip install --no-such-option',
+        'pip install -r requirements/none.txt',
+        'apt-get install none',
+        'source none',
+        'tensorboard --logdir none',
+        'none',
+    ],
+)
+def test_wrong_commands_are_noticed(command, shell):
+    with pytest.raises((Exception, SystemExit)):
+        shell.command(command)
 
 
 @named
