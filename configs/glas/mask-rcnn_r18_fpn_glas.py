@@ -42,6 +42,8 @@ param_scheduler = [
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 
 default_hooks = dict(
+    # Without it all evaluations would stand at step 0.
+    logger=dict(log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=1000),
     visualization=dict(type='DetVisualizationHook'),
     # 200 batches, before each evaluation and checkpoint.
