@@ -30,9 +30,13 @@ def enable_amp(cfg: Config) -> None:
     """Wrap the optimiser for bfloat16 autocast, if the config does not do so already."""
     if not torch.cuda.is_available():
         raise SystemExit('--amp: found no CUDA device, which mixed precision needs; run without --amp')
-    if cfg.optim_wrapper.get('type', 'OptimWrapper') == 'OptimWrapper':
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.dtype = 'bfloat16'
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if wrapper == 'AmpOptimWrapper':
+        return
+    if wrapper != 'OptimWrapper':
+        raise SystemExit(f'--amp: optim_wrapper.type is {wrapper}, expected OptimWrapper; set it in the config')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.dtype = 'bfloat16'
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:

@@ -1,14 +1,19 @@
-"""tools/train.py as a user starts it: killed and resumed, distributed, and with wrong input."""
+"""tools/train.py as a user starts it: killed and resumed, distributed, with mmseg, and with wrong input."""
 
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from PIL import Image
 from small_runs import REPO, command_options, draw_patches, pretraining_options
 
 CONFIG = REPO / 'configs/plm/moco_plm_r18_nct.py'
@@ -68,6 +73,7 @@ def test_killed_and_resumed_equals_uninterrupted(patches, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert (broken / 'last_checkpoint').is_file()
+    assert not (broken / 'epoch_3.pth').is_file(), 'the run ended before it was killed'
 
     code, log = finish(command(broken, options, '--resume'))
     assert code == 0, log[-2000:]
@@ -95,8 +101,11 @@ def test_two_processes_train_through_the_script(patches, tmp_path):
         *command_options(options),
     ]  # fmt: skip
     path = f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
     done = subprocess.run(
-        arguments, env=environment() | {'PATH': path, 'PORT': '29533'}, capture_output=True, text=True, check=False
+        arguments, env=environment() | {'PATH': path, 'PORT': port}, capture_output=True, text=True, check=False
     )
     log = done.stdout + done.stderr
     assert done.returncode == 0, log[-3000:]
@@ -119,6 +128,60 @@ def tools():
     return found
 
 
+SEGMENTATION = """
+_base_ = ['mmseg::_base_/models/fcn_r50-d8.py', 'histomm::_base_/default_runtime.py']
+default_scope = 'mmseg'
+norm_cfg = dict(type='BN')
+model = dict(
+    pretrained=None,
+    data_preprocessor=dict(size=(64, 64)),
+    backbone=dict(depth=18, norm_cfg=norm_cfg),
+    decode_head=dict(in_channels=512, channels=16, num_classes=2, norm_cfg=norm_cfg),
+    auxiliary_head=dict(in_channels=256, channels=16, num_classes=2, norm_cfg=norm_cfg),
+)
+load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+flip = dict(type='histomm.SeedGlobalRandom', transforms=[dict(type='RandomFlip', prob=0.5)])
+pack = dict(type='PackSegInputs')
+dataset = dict(
+    type='BaseSegDataset',
+    metainfo=dict(classes=('stroma', 'gland'), palette=[(0, 0, 0), (0, 160, 80)]),
+    data_prefix=dict(img_path='img', seg_map_path='mask'),
+    img_suffix='.png',
+)
+train_dataloader = dict(
+    batch_size=2, num_workers=0, sampler=dict(type='histomm.SeededSampler', infinite=True),
+    dataset=dict(pipeline=[*load, flip, pack], **dataset),
+)
+test_dataloader = dict(
+    batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(pipeline=[*load, pack], **dataset),
+)
+test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=1)
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01))
+visualizer = dict(type='SegLocalVisualizer')
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1))
+log_processor = dict(by_epoch=False)
+"""
+
+
+def test_a_segmentor_trains_and_is_tested_by_the_same_scripts(tools, tmp_path, monkeypatch):
+    pytest.importorskip('mmcv.ops', exc_type=ImportError)
+    for folder, shape, high in (('img', (64, 64, 3), 256), ('mask', (64, 64), 2)):
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            pixels = np.random.default_rng(number).integers(0, high, shape, dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f'{number}.png')
+    (tmp_path / 'segment.py').write_text(SEGMENTATION)
+    monkeypatch.chdir(tmp_path)
+    tools['train'].main(['segment.py'])
+    checkpoint = 'work_dirs/segment/iter_1.pth'
+    assert Path('work_dirs/segment/last_checkpoint').read_text().endswith('iter_1.pth')
+    metrics = tools['test'].main(['segment.py', checkpoint])
+    assert 0 <= metrics['mIoU'] <= 100
+
+
 @pytest.mark.parametrize(
     ('more', 'options', 'message'),
     [
@@ -133,6 +196,15 @@ def test_wrong_input_is_named(tools, patches, tmp_path, more, options, message):
     arguments = command(tmp_path, pretraining_options(patches) | options, *more)[2:]
     with pytest.raises((SystemExit, ValueError, FileNotFoundError), match=message):
         tools['train'].main(arguments)
+
+
+def test_amp_leaves_no_other_wrapper_as_it_is(tools, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    plain = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=1))))
+    tools['train'].enable_amp(plain)
+    assert (plain.optim_wrapper.type, plain.optim_wrapper.dtype) == ('AmpOptimWrapper', 'bfloat16')
+    with pytest.raises(SystemExit, match=r'optim_wrapper\.type is ApexOptimWrapper'):
+        tools['train'].enable_amp(Config(dict(optim_wrapper=dict(type='ApexOptimWrapper'))))
 
 
 def test_a_missing_config_is_named(tools):
