@@ -56,8 +56,8 @@ class FeatureQueue(nn.Module):
             )
         if length == 0:
             return
-        start = int(self.pointer)
-        self.pointer.fill_((start + written) % length)
+        # The pointer is not read, because that would stop an accelerator in every step.
         skipped = max(written - length, 0)
-        index = (start + skipped + torch.arange(written - skipped, device=keys.device)) % length
+        index = (self.pointer + skipped + torch.arange(written - skipped, device=keys.device)) % length
         self.rows[index] = keys[skipped:]
+        self.pointer.add_(written).remainder_(length)
