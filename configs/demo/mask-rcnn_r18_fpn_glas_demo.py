@@ -27,7 +27,7 @@ train_pipeline = [
     dict(
         type='histomm.SeedGlobalRandom',
         transforms=[
-            dict(type='RandomResize', scale=[(288, 160), (288, 208)], keep_ratio=True),
+            dict(type='RandomResize', scale=[(256, 144), (256, 176)], keep_ratio=True),
             dict(type='RandomFlip', prob=0.5),
         ],
     ),
@@ -35,7 +35,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(288, 192), keep_ratio=True),
+    dict(type='Resize', scale=(256, 160), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]

@@ -25,8 +25,8 @@ train_dataloader = dict(
 )
 model = dict(queue_len=512, momentum=0.99)
 
-train_cfg = dict(max_epochs=6)
-param_scheduler = [dict(type='CosineAnnealingLR', T_max=6, eta_min=0, by_epoch=True, end=6, convert_to_iter_based=True)]
+train_cfg = dict(max_epochs=5)
+param_scheduler = [dict(type='CosineAnnealingLR', T_max=5, eta_min=0, by_epoch=True, end=5, convert_to_iter_based=True)]
 default_hooks = dict(
     logger=dict(interval=2),
     checkpoint=dict(interval=1, max_keep_ckpts=1),

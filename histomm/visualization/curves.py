@@ -77,6 +77,7 @@ def plot_curves(
     xlabel: str = 'iteration',
     size: tuple[float, float] = (5.4, 3.2),
     colors: Sequence[str] = CYCLE,
+    ylim: tuple[float, float] | None = None,
 ) -> Figure:
     """Curves over one pair of axes, told apart by colour and by dashes; a legend where there are several.
 
@@ -86,6 +87,7 @@ def plot_curves(
         xlabel: Likewise.
         size: Width and height in inches.
         colors: Of the curves in turn.
+        ylim: Range of the values shown; where they lie if left out.
 
     Raises:
         ValueError: no curves.
@@ -99,6 +101,7 @@ def plot_curves(
         axes.plot(steps, values, label=label, marker='o' if len(steps) < 12 else None, markersize=4, **style)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
+    axes.set_ylim(ylim)
     axes.spines[['top', 'right']].set_visible(False)
     axes.grid(axis='y', color='#e3e7ea', lw=0.8)
     axes.set_axisbelow(True)

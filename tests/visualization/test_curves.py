@@ -70,3 +70,8 @@ def test_lines_hold_the_data_and_the_axes_their_names():
 def test_no_curves_is_an_error():
     with pytest.raises(ValueError, match='at least one curve'):
         plot_curves({}, 'loss')
+
+
+def test_range_of_values_can_be_set():
+    axes = plot_curves({'a': ([1, 2], [30.0, 31.0])}, 'share, %', ylim=(0, 100)).axes[0]
+    assert axes.get_ylim() == (0, 100)

@@ -37,7 +37,7 @@ METRICS = {
 MONITORS = {
     'feature_std': 'spread of the features (feature_std)',
     'rankme': 'effective rank (RankMe)',
-    'knn_top1': 'kNN accuracy on held-out patches, %',
+    'knn_top1': 'accuracy of kNN on held-out patches, %',
 }
 BRANCHES = {'loss': 'total', 'loss_global': 'global branch, weighted', 'loss_dense': 'dense branch, weighted'}
 LOSSES = {
@@ -186,9 +186,10 @@ def add_pretraining(report: Report, work_dir: Path) -> None:
     for name, label in MONITORS.items():
         if name in curves:
             last = curves[name][1][-1]
+            figure = plot_curves({name: curves[name]}, label, ylim=(0, 100) if name == 'knn_top1' else None)
             items.append(
                 Item(
-                    plot_curves({name: curves[name]}, label),
+                    figure,
                     f'{label} over iterations, {last:.3g} at the end',
                     label[0].upper() + label[1:],
                 )
