@@ -1,5 +1,7 @@
 # As the authors' code has it: a linear layer on the aggregated side, the mean of the weighted losses, a queue length
 # that the batch divides, and 80,000 patches of the release without stain normalisation, named in a list file.
+# The linear layer sees rows of M divided by their sums, of the scale of the projections; which scale the code has, the
+# description of it does not say.
 _base_ = 'moco_plm_r18_nct.py'
 model = dict(
     matchers=[dict(type='histomm.PreciseLocationMatcher', match_linear=True, channels=128)],

@@ -40,6 +40,7 @@ class EMATeacher(nn.Module):
         self.end_momentum = end_momentum
         self.total_steps = total_steps
         self.register_buffer('steps', torch.zeros((), dtype=torch.long))
+        self._started = False  # what steps > 0 says, without asking a GPU in every step
 
     def current_momentum(self) -> float:
         """The m of the next update."""
@@ -54,7 +55,8 @@ class EMATeacher(nn.Module):
     @torch.no_grad()
     def update(self, student: nn.Module) -> None:
         """Follow ``student``, a module of the same structure as the one copied."""
-        if int(self.steps) == 0:
+        self._started = self._started or int(self.steps) > 0
+        if not self._started:
             self.module.load_state_dict(student.state_dict())
         else:
             own, other = list(self.module.parameters()), list(student.parameters())

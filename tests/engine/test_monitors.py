@@ -16,8 +16,8 @@ from histomm.engine.hooks.data_wait import DataWaitHook
 from histomm.engine.hooks.feature_monitor import FeatureMonitorHook
 from histomm.engine.hooks.features import pool_features
 from histomm.engine.hooks.online_knn import evaluating
-from histomm.engine.randomness import preserved_randomness, seed_everything
 from histomm.evaluation import feature_std, rankme
+from histomm.randomness import preserved_randomness, seed_everything
 
 KNN = dict(type='histomm.OnlineKNNHook', dataset=dict(type='ToyImages', size=30), k=3, batch_size=7)
 MONITORS = [

@@ -59,12 +59,13 @@ def cut_tiles(data_root: Path, out: Path, side: int) -> int:
     dataset = PatchDataset(data_root=str(data_root), exclude=EXCLUDE)
     for path in (Path(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))):
         image = read_image(str(path))
-        folder = out / path.relative_to(data_root).parts[0]
+        inside = path.relative_to(data_root).with_suffix('')
+        folder = out / inside.parts[0]
         folder.mkdir(parents=True, exist_ok=True)
         for y in range(0, image.shape[0] - side + 1, side):
             for x in range(0, image.shape[1] - side + 1, side):
                 tile = cv2.cvtColor(image[y : y + side, x : x + side], cv2.COLOR_RGB2BGR)
-                cv2.imwrite(str(folder / f'{path.stem}_{x}_{y}.png'), tile)
+                cv2.imwrite(str(folder / f'{"_".join(inside.parts[1:])}_{x}_{y}.png'), tile)
     return sum(1 for _ in out.rglob('*.png'))
 
 

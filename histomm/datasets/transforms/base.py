@@ -1,7 +1,12 @@
 """Where the random draws of transforms come from."""
 
+import logging
+from functools import cache
+
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
+from torch.utils.data import get_worker_info
 
 from histomm.datasets.samplers import SampleIndex
 
@@ -12,12 +17,25 @@ def view_generator(results: dict, view: int = 0) -> np.random.Generator:
     Views count from 1; 0 is for draws that concern the sample as a whole.
 
     A sample that was not drawn by :class:`~histomm.datasets.samplers.SeededSampler` carries no epoch; its generator is
-    then seeded from numpy's global state, so that views still differ from epoch to epoch.
+    then seeded from numpy's global state, so that views still differ from epoch to epoch. In a loader worker, where
+    that state is the worker's, this is warned about once.
     """
     index = results.get('sample_idx')
     if isinstance(index, SampleIndex):
         return np.random.default_rng([index.seed, index.epoch, index.drawn, view])
+    if get_worker_info() is not None:
+        _warn_of_worker_state()
     return np.random.default_rng([*np.random.randint(0, 2**31, size=4).tolist(), view])
+
+
+@cache
+def _warn_of_worker_state() -> None:
+    print_log(
+        'the augmentation depends on the number of loader workers, because the samples carry no seed; '
+        'use the sampler histomm.SeededSampler, and no torch Subset around the data set',
+        'current',
+        logging.WARNING,
+    )
 
 
 class RandomTransform(BaseTransform):

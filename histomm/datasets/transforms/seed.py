@@ -8,6 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 
 from histomm.datasets.transforms.base import view_generator
+from histomm.randomness import preserved_randomness
 from histomm.registry import TRANSFORMS
 
 
@@ -32,13 +33,8 @@ class SeedGlobalRandom(BaseTransform):
     def transform(self, results: dict) -> dict | None:
         """Apply the transforms; ``None`` if one of them rejects the sample."""
         words = view_generator(results, results.get('view', 0)).integers(0, 2**32, size=4, dtype=np.uint32)
-        python, legacy, native = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        try:
+        with preserved_randomness():
             random.seed(int(words[0]))
             np.random.seed(words[1])
             torch.default_generator.manual_seed(int(words[2]) << 32 | int(words[3]))
             return self.transforms(results)
-        finally:
-            random.setstate(python)
-            np.random.set_state(legacy)
-            torch.set_rng_state(native)

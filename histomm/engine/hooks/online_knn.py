@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from histomm.engine.hooks.features import find_module, pool_features
-from histomm.engine.randomness import preserved_randomness
 from histomm.evaluation import knn_predict
+from histomm.randomness import preserved_randomness
 from histomm.registry import DATASETS, HOOKS
 
 

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from histomm.engine.randomness import preserved_randomness
+from histomm.randomness import preserved_randomness
 from histomm.registry import HOOKS
 
 

@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from histomm.datasets.samplers import SeededSampler
-from histomm.engine.randomness import seed_everything
+from histomm.randomness import seed_everything
 from histomm.registry import HOOKS
 
 MODEL, LOADER = 0, 1
