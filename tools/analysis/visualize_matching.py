@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 
 import histomm.datasets
 import histomm.models  # noqa: F401, registers what configs name
+from histomm.config_file import read_config
 from histomm.datasets.transforms import UnreadableImageError
 from histomm.models.transfer import load_backbone
 from histomm.models.weights import TransferError
@@ -41,7 +42,7 @@ def load_config(path: str, options: dict | None) -> Config:
     """The config with its overrides; its scope is made the default."""
     if '::' not in path and not Path(path).is_file():
         raise ValueError(f'config {path}: no such file; give a pre-training config')
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     cfg.merge_from_dict(options or {})
     init_default_scope(cfg.get('default_scope', 'histomm'))
     if 'backbone' not in cfg.get('model', {}):
