@@ -86,7 +86,7 @@ def pretrain(args: argparse.Namespace, config: str, work_dir: Path) -> Path:
 
 def finetune(args: argparse.Namespace, backbone: Path | None, seed: int, work_dir: Path) -> dict[str, float]:
     """Fine-tune Mask R-CNN from a backbone or from scratch; AP of boxes and masks on test B, in percent."""
-    found = _last_ap(work_dir)
+    found = finished_ap(work_dir)
     if found is None:
         weights = []
         if backbone:
@@ -104,11 +104,11 @@ def finetune(args: argparse.Namespace, backbone: Path | None, seed: int, work_di
             f'val_evaluator.ann_file={glas}/annotations/testB.json',
             *args.finetune_options,
         )  # fmt: skip
-        found = _last_ap(work_dir)
+        found = finished_ap(work_dir)
     return found
 
 
-def _last_ap(work_dir: Path) -> dict[str, float] | None:
+def finished_ap(work_dir: Path) -> dict[str, float] | None:
     """AP in percent after the last iteration; None for a run that did not get there, whatever it measured before."""
     scalars = max(work_dir.glob('*/vis_data/scalars.json'), default=None)
     pointer = work_dir / 'last_checkpoint'
