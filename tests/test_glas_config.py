@@ -91,6 +91,7 @@ def test_settings_are_those_of_the_literature(config):
     assert (model.test_cfg.rpn.nms_pre, model.test_cfg.rpn.max_per_img) == (1000, 1000)
     assert (rcnn.sampler.num, rcnn.sampler.pos_fraction, rcnn.sampler.add_gt_as_proposals) == (512, 0.25, True)
     assert rcnn.assigner.pos_iou_thr == 0.5
+    assert not rcnn.assigner.match_low_quality
     test = model.test_cfg.rcnn
     assert (test.score_thr, test.nms.iou_threshold, test.max_per_img) == (0.05, 0.5, 100)
     optimizer = config.optim_wrapper.optimizer

@@ -25,6 +25,8 @@ model = dict(
     ),
     neck=dict(in_channels=[64, 128, 256, 512], norm_cfg=norm_cfg),
     roi_head=dict(bbox_head=dict(num_classes=1), mask_head=dict(num_classes=1)),
+    # Detectron2 gives a gland no RoI below IoU 0.5.
+    train_cfg=dict(rcnn=dict(assigner=dict(match_low_quality=False))),
 )
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=5000, val_interval=1000)
