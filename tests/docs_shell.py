@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 from docs_pages import Block, words
-from small_runs import REPO, command_options, detection_options, draw_coco, draw_patches, pretraining_options
+from small_runs import REPO, command_options, detection_options, draw_coco, draw_patches, has_field, pretraining_options
 
 from histomm.config_file import read_config
 from histomm.datasets.transforms import read_image
@@ -239,18 +239,8 @@ def small_training(args: list[str]) -> list[str]:
     else:
         small = {name: value for name, value in detection_options(Path()).items() if name not in _EMPTY}
         small |= {'default_hooks.precise_bn': None, 'val_dataloader.dataset.pipeline.1.scale': (400, 96)}
-    small = {name: value for name, value in small.items() if not _PLACES.search(name) and _has(cfg, name)}
+    small = {name: value for name, value in small.items() if not _PLACES.search(name) and has_field(cfg, name)}
     return [*others, '--cfg-options', *options.cfg_options, *command_options(small)]
-
-
-def _has(cfg: dict, dotted: str) -> bool:
-    """Whether the config has what holds the field."""
-    node = cfg
-    for part in dotted.split('.')[:-1]:
-        node = node[int(part)] if isinstance(node, (list, tuple)) else node.get(part)
-        if node is None:
-            return False
-    return True
 
 
 # ---- data

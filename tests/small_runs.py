@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mmengine.config import Config
+from tool_modules import load_tool
 
 from histomm.datasets.synthetic import write_layout
 from histomm.engine.launch import load_config
@@ -28,14 +29,9 @@ def draw_patches(root: Path, num: int = 9, size: int = 64) -> Path:
 
 def draw_coco(root: Path) -> Path:
     """Drawn glands in the layout of GlaS, with COCO annotations."""
-    import importlib.util
-
     out = root / 'glas'
     write_layout('glas', out, 6, (160, 128), seed=0)
-    spec = importlib.util.spec_from_file_location('glas_converter', REPO / 'tools/dataset_converters/glas.py')
-    converter = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(converter)
-    assert not converter.main([str(out)])
+    assert not load_tool('tools/dataset_converters/glas.py').main([str(out)])
     return out
 
 
@@ -90,10 +86,10 @@ def detection_options(glas: Path, iters: int = 1) -> dict:
 def small_config(path: str | Path, work_dir: Path, options: dict) -> Config:
     """A config with those of ``options`` that it has the fields for."""
     present = Config.fromfile(str(path))
-    return load_config(str(path), str(work_dir), {k: v for k, v in options.items() if _has(present, k)}, 'none')
+    return load_config(str(path), str(work_dir), {k: v for k, v in options.items() if has_field(present, k)}, 'none')
 
 
-def _has(cfg: Config, dotted: str) -> bool:
+def has_field(cfg: Config, dotted: str) -> bool:
     """Whether the config has what the option sets, or, for a name that is new, what holds it."""
     node = cfg
     for part in dotted.split('.')[:-1]:

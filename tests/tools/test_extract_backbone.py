@@ -1,7 +1,6 @@
 """The exported files open in the libraries they are named for, and carry their card."""
 
 import hashlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tool_modules import load_tool
 from torch import nn
 
 from histomm.models.card import parse_config
@@ -28,12 +28,8 @@ model = dict(
 
 
 @pytest.fixture(scope='module')
-def tool(repo):
-    path = repo / 'tools' / 'model_converters' / 'extract_backbone.py'
-    spec = importlib.util.spec_from_file_location('extract_backbone', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return load_tool('tools/model_converters/extract_backbone.py')
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,5 @@
 """The GlaS converter on drawn folders, on wrong ones, and on the real images."""
 
-import importlib.util
 import json
 import shutil
 
@@ -8,15 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coder
+from tool_modules import load_tool
 
 
 @pytest.fixture(scope='module')
-def tool(repo):
-    path = repo / 'tools' / 'dataset_converters' / 'glas.py'
-    spec = importlib.util.spec_from_file_location('glas_converter', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return load_tool('tools/dataset_converters/glas.py')
 
 
 def draw(folder, name, suffix='.bmp', objects=1):

@@ -1,19 +1,16 @@
 """The set-up of mmcv: what a build is keyed by, when the compilers are wrapped, when it builds and when it does not."""
 
-import importlib.util
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+from tool_modules import load_tool
 
 
 @pytest.fixture
-def module(repo):
-    spec = importlib.util.spec_from_file_location('install_mmcv', repo / 'tools' / 'setup' / 'install_mmcv.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def module():
+    return load_tool('tools/setup/install_mmcv.py')
 
 
 @pytest.fixture

@@ -1,19 +1,16 @@
 """The measurement on real tissue: its tiles, and which runs it takes for finished. Its stages are tested as tools."""
 
-import importlib.util
 import json
 
 import cv2
 import numpy as np
 import pytest
+from tool_modules import load_tool
 
 
 @pytest.fixture(scope='module')
-def script(repo):
-    spec = importlib.util.spec_from_file_location('real_tissue', repo / 'tools/benchmarks/real_tissue.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script():
+    return load_tool('tools/benchmarks/real_tissue.py')
 
 
 def test_tiles_cover_images_and_leave_test_images_and_masks_out(script, tmp_path):

@@ -1,24 +1,19 @@
 """The report's command on folders written by hand."""
 
-import importlib.util
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tool_modules import load_tool
 
 coder = pytest.importorskip('pycocotools.mask')
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = Path(__file__).parents[2] / 'tools' / 'analysis' / 'report.py'
-    spec = importlib.util.spec_from_file_location('report_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('tools/analysis/report.py')
 
 
 def _scalars(work_dir, records):

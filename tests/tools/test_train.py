@@ -1,6 +1,5 @@
 """tools/train.py as a user starts it: killed and resumed, distributed, with mmseg, and with wrong input."""
 
-import importlib.util
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 from small_runs import REPO, command_options, draw_patches, pretraining_options
+from tool_modules import load_tool
 
 CONFIG = REPO / 'configs/plm/moco_plm_r18_nct.py'
 
@@ -120,12 +120,7 @@ def test_two_processes_train_through_the_script(patches, tmp_path):
 @pytest.fixture(scope='module')
 def tools():
     """The scripts as modules, so that wrong input need not start an interpreter each time."""
-    found = {}
-    for name in ('train', 'test'):
-        spec = importlib.util.spec_from_file_location(f'tools_{name}', REPO / f'tools/{name}.py')
-        found[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(found[name])
-    return found
+    return {name: load_tool(f'tools/{name}.py') for name in ('train', 'test')}
 
 
 SEGMENTATION = """

@@ -1,12 +1,10 @@
 """The command: a picture comes out, and bad input is told in one sentence."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
+from tool_modules import load_tool
 
 from histomm.datasets.synthetic import write_layout
 from histomm.registry import MODELS
@@ -16,11 +14,7 @@ CONFIG = 'configs/plm/moco_plm_r18_nct.py'
 
 @pytest.fixture(scope='module')
 def tool():
-    path = Path(__file__).parents[2] / 'tools' / 'analysis' / 'visualize_matching.py'
-    spec = importlib.util.spec_from_file_location('visualize_matching', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('tools/analysis/visualize_matching.py')
 
 
 @pytest.fixture(scope='module')
