@@ -1,27 +1,17 @@
 """The demonstration's commands fit the tools, and its book-keeping; the whole is run by ``make demo``."""
 
-import importlib.util
 import shlex
 import sys
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-
-REPO = Path(__file__).parents[2]
-
-
-def _load(path):
-    spec = importlib.util.spec_from_file_location(Path(path).stem, REPO / path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+from tool_modules import REPO, load_tool
 
 
 @pytest.fixture(scope='module')
 def demo():
-    return _load('tools/demo.py')
+    return load_tool('tools/demo.py')
 
 
 @pytest.fixture
@@ -62,7 +52,7 @@ def test_every_command_is_understood_by_its_tool(demo, monkeypatch):
     monkeypatch.chdir(REPO)
     for stage in demo.stages(Path('work_dirs/demo'), 3):
         script, *arguments = stage.command
-        _load(script).parse_args(list(arguments))
+        load_tool(script).parse_args(list(arguments))
 
 
 def test_options_override_what_the_configs_have(demo, monkeypatch):
