@@ -2,6 +2,7 @@
 
 python tools/make_synthetic.py --layout nct --out data/nct --num 900
 python tools/make_synthetic.py --layout glas --out data/glas --num 165 --size 775x522
+python tools/make_synthetic.py --layout crag --out data/CRAG --num 213
 """
 
 import argparse

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from .label_maps import ConversionError, read_label_map
+
 
 class Sample(NamedTuple):
     """One image with its instance label map."""
@@ -43,27 +45,6 @@ class Check(NamedTuple):
     min_iou: float
     """Smallest intersection over union of a decoded object with its source; 1 without objects."""
     mean_iou: float
-
-
-class ConversionError(ValueError):
-    """Data that cannot be converted; the message names the file."""
-
-
-def read_label_map(path: Path) -> np.ndarray:
-    """Label map as ``(H, W)`` integers: greyscale of 8 or 16 bits, or the indices of a palette image.
-
-    Raises:
-        ConversionError: missing, unreadable, or a colour image.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ('1', 'L', 'P', 'I', 'I;16', 'I;16B'):
-                raise ConversionError(f'{path} is a label map of mode {image.mode}, expected one channel of integers')
-            return np.asarray(image).astype(np.int32)
-    except FileNotFoundError as error:
-        raise ConversionError(f'label map {path} is missing; every image needs one') from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise ConversionError(f'label map {path} cannot be read ({error}); is it complete?') from error
 
 
 def split_objects(labels: np.ndarray, split_disconnected: bool = True) -> Iterator[tuple[int, np.ndarray]]:

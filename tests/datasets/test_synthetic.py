@@ -1,14 +1,17 @@
 import csv
+import io
 import math
 import os
 import runpy
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import scipy.io
 from scipy import ndimage
 from skimage.color import rgb2hed
 
@@ -257,6 +260,54 @@ class TestGlas:
         assert contents(tmp_path / 'set') == before
 
 
+class TestCrag:
+    def test_files(self, tmp_path):
+        pictures = write_layout('crag', tmp_path, 6, (160, 128), 5)
+        stems = {'train': [f'train_{i}' for i in range(1, 6)], 'valid': ['test_1']}
+        folders = ('Images', 'Annotation', 'Overlay')
+        expected = {f'{s}/{folder}/{stem}.png' for s in stems for folder in folders for stem in stems[s]}
+        assert {str(path) for path in contents(tmp_path)} == {str(Path(p)) for p in expected} | {'synthetic.json'}
+        assert sorted(pictures) == sorted(tmp_path / p for p in expected if 'Images' in p)
+        for path in pictures:
+            image, truth, overlay = (
+                cv2.imread(str(path).replace('Images', folder), cv2.IMREAD_UNCHANGED) for folder in folders
+            )
+            assert image.shape == overlay.shape == (128, 160, 3)
+            assert truth.shape == (128, 160)
+            assert np.unique(truth).tolist() == list(range(truth.max() + 1))
+            changed = (overlay != image).any(axis=-1)
+            assert changed.any()
+            assert not changed[truth == 0].any(), 'outlines lie inside the glands'
+            depth = ndimage.distance_transform_edt(np.pad(truth > 0, 1, mode='edge'))[1:-1, 1:-1]
+            assert not changed[(depth > 6) & (ndimage.minimum_filter(truth, 9) == truth)].any()
+
+    def test_matlab_maps_are_the_same_maps(self, tmp_path):
+        drawn = [contents(tmp_path / name) for name in ('crag', 'crag-mat', 'again') if self._write(tmp_path, name)]
+        png, mat, again = ({str(path): content for path, content in files.items()} for files in drawn)
+        assert mat == again
+        for path, content in png.items():
+            if 'Annotation' in path:
+                stored = scipy.io.loadmat(io.BytesIO(mat[path.replace('.png', '.mat')]))
+                truth = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+                assert stored['inst_map'].dtype == np.float64
+                assert np.array_equal(stored['inst_map'], truth)
+            elif path != 'synthetic.json':
+                assert mat[path] == content
+
+    @staticmethod
+    def _write(root, name):
+        return write_layout('crag' if name == 'crag' else 'crag-mat', root / name, 2, 64, 0)
+
+    def test_split_and_size_are_those_of_the_data_set(self):
+        assert LAYOUTS['crag'].size == (1512, 1516)
+        counts = Counter(paths[0].split('_')[0] for paths, _ in LAYOUTS['crag'].pictures(213, (1512, 1516), 0))
+        assert counts == {'train/Images/train': 173, 'valid/Images/test': 40}
+
+    def test_no_picture_is_one_of_the_drawn_glas(self):
+        cases = [{draw.args for _, draw in LAYOUTS[name].pictures(40, (64, 64), 0)} for name in ('glas', 'crag')]
+        assert not cases[0] & cases[1]
+
+
 class TestBadFolders:
     def test_unknown_layout_lists_the_known(self, tmp_path):
         with pytest.raises(ValueError, match="layout is 'xyz', expected one of nct, glas"):
@@ -274,7 +325,8 @@ class TestBadFolders:
         assert [p.name for p in tmp_path.iterdir()] == ['mine.txt']
 
     @pytest.mark.parametrize(
-        ('name', 'num', 'size', 'seed'), [('glas', 9, 32, 0), ('nct', 9, 40, 0), ('nct', 9, 32, 1), ('nct', 8, 32, 0)]
+        ('name', 'num', 'size', 'seed'),
+        [('glas', 9, 32, 0), ('crag', 9, 32, 0), ('nct', 9, 40, 0), ('nct', 9, 32, 1), ('nct', 8, 32, 0)],
     )
     def test_another_set_is_left_alone(self, tmp_path, name, num, size, seed):
         write_layout('nct', tmp_path, 9, 32, 0)

@@ -56,7 +56,7 @@ def test_split_and_names(tool, glas, capsys):
     assert all((glas / image['file_name']).is_file() for image in train['images'])
     assert train['categories'] == [{'id': 1, 'name': 'gland', 'supercategory': ''}]
     printed = capsys.readouterr().out
-    assert '3 images (1 without glands), 3 glands, IoU with the source mask min 1.0000 mean 1.0000' in printed
+    assert '3 images (1 without objects), 3 objects, IoU with the source mask min 1.0000 mean 1.0000' in printed
     assert 'train has 3 images, officially 85' in printed
 
 

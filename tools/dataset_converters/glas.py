@@ -7,10 +7,10 @@ and testB.json, and decodes each of them back.
 
 import argparse
 import re
-import sys
 from pathlib import Path
 
-from histomm.datasets.coco import ConversionError, Fragment, Sample, build_coco, check_coco, write_coco
+from histomm.datasets.coco import ConversionError, Sample
+from histomm.datasets.conversion import conversion_arguments, note_counts, run_conversion, write_splits
 
 CATEGORY = 'gland'
 OFFICIAL = {'train': 85, 'testA': 60, 'testB': 20}
@@ -20,15 +20,7 @@ NAME = re.compile(r'(train|testA|testB)_(\d+)$')
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('data', type=Path, help='data root; image names in the files are relative to it')
-    parser.add_argument('--out', type=Path, help='folder of the COCO files (default: DATA/annotations)')
-    parser.add_argument(
-        '--keep-disconnected',
-        action='store_true',
-        help='one object per id; otherwise each connected part is one, as some test B maps give all glands the id 1',
-    )
-    parser.add_argument('--min-area', type=int, default=10, help='leave out smaller parts, in pixels (default 10)')
-    return parser.parse_args(argv)
+    return conversion_arguments(parser).parse_args(argv)
 
 
 def find_samples(data: Path) -> dict[str, list[Sample]]:
@@ -61,47 +53,18 @@ def find_samples(data: Path) -> dict[str, list[Sample]]:
     return splits
 
 
-def describe_splits(splits: dict[str, list[Sample]]) -> None:
-    """Say where the folder differs from the official split."""
-    for split, samples in splits.items():
-        if len(samples) != OFFICIAL[split]:
-            print(f'note: {split} has {len(samples)} images, officially {OFFICIAL[split]}')
+def convert(args: argparse.Namespace) -> None:
+    splits = find_samples(args.data)
+    note_counts(splits, OFFICIAL)
     present = [split for split in ('testA', 'testB') if splits[split]]
     if len(present) < 2:
         print(f'note: test.json holds {" and ".join(present) or "nothing and is not written"}')
-
-
-def convert(name: str, samples: list[Sample], out: Path, split_disconnected: bool, min_area: int) -> list[Fragment]:
-    """Write and check one COCO file."""
-    coco, fragments = build_coco(samples, CATEGORY, split_disconnected, min_area)
-    path = out / f'{name}.json'
-    write_coco(coco, path)
-    check = check_coco(path, samples, fragments)
-    print(
-        f'{path}: {check.images} images ({check.empty_images} without glands), {check.objects} glands, IoU with the '
-        f'source mask min {check.min_iou:.4f} mean {check.mean_iou:.4f}, {len(fragments)} fragments left out'
-    )
-    return fragments
+    write_splits({**splits, 'test': splits['testA'] + splits['testB']}, CATEGORY, args)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    out = args.out or args.data / 'annotations'
-    try:
-        splits = find_samples(args.data)
-        describe_splits(splits)
-        files = {**splits, 'test': splits['testA'] + splits['testB']}
-        for name, samples in files.items():
-            if not samples:
-                continue
-            fragments = convert(name, samples, out, not args.keep_disconnected, args.min_area)
-            if name != 'test':
-                for fragment in fragments:
-                    print(f'  left out: {fragment.label} id {fragment.instance_id}, {fragment.area} px')
-    except ConversionError as error:
-        print(f'glas: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_conversion('glas', lambda: convert(args))
 
 
 if __name__ == '__main__':

@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import scipy.io
 
 from .glands import GRADES
 from .tissue import TISSUES, check_size, draw_glands, draw_patch
@@ -28,7 +29,10 @@ _GLAS_PATIENTS = 16
 _GLAS_SPLIT = {'train': 85, 'testA': 60, 'testB': 20}  # of the challenge
 _GLAS_GRADES = (0.20, 0.19, 0.31, 0.15, 0.15)  # shares of the grades in GlaS, in the order of GRADES
 _GLAS_HEADER = ('name', 'patient ID', ' grade (GlaS)', ' grade (Sirinukunwattana et al. 2015)')
-
+_CRAG_PATIENTS = range(101, 139)  # as many slides as CRAG has, other patients than in the drawn GlaS
+_CRAG_SPLIT = {'train': 173, 'valid': 40}  # of the data set, whose test images lie in a folder called valid
+_CRAG_GRADES = (0.10, 0.10, 0.40, 0.20, 0.20)  # mostly adenocarcinoma, in the order of GRADES
+_OVERLAY = (255, 220, 0)
 
 Plan = tuple[tuple[str, ...], Callable[[], tuple[np.ndarray, ...]]]
 
@@ -70,13 +74,13 @@ def _nct_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]:
         yield (f'{tissue}/{tissue}-{number:04d}.tif',), partial(_patch_alone, tissue, size, seed, patient, number)
 
 
-def _glas_names(num: int) -> list[tuple[str, int]]:
+def _divide(num: int, shares: dict[str, int]) -> list[tuple[str, int]]:
     """``(split, number)`` of each picture; a longer list begins with the shorter one."""
-    total = sum(_GLAS_SPLIT.values())
-    counts = dict.fromkeys(_GLAS_SPLIT, 0)
+    total = sum(shares.values())
+    counts = dict.fromkeys(shares, 0)
     names = []
     for drawn in range(1, num + 1):
-        split = max(counts, key=lambda name: _GLAS_SPLIT[name] / total * drawn - counts[name])
+        split = max(counts, key=lambda name: shares[name] / total * drawn - counts[name])
         counts[split] += 1
         names.append((split, counts[split]))
     return names
@@ -91,7 +95,7 @@ def _glas_case(split: str, number: int, seed: int) -> tuple[int, int, str]:
 
 def _glas_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]:
     """``train_1.bmp`` and ``train_1_anno.bmp`` in one folder, 8-bit maps with 0 outside and 1..N the glands."""
-    for split, number in _glas_names(num):
+    for split, number in _divide(num, _GLAS_SPLIT):
         patient, index, grade = _glas_case(split, number, seed)
         files = f'{split}_{number}.bmp', f'{split}_{number}_anno.bmp'
         yield files, partial(draw_glands, size, seed, patient, index, grade)
@@ -101,16 +105,38 @@ def _glas_tables(num: int, seed: int) -> dict[str, str]:
     text = io.StringIO()
     text.write(','.join(_GLAS_HEADER) + '\n')
     rows = csv.writer(text, lineterminator='\n')
-    for split, number in sorted(_glas_names(num), key=lambda name: f'{name[0]}_{name[1]}'):
+    for split, number in sorted(_divide(num, _GLAS_SPLIT), key=lambda name: f'{name[0]}_{name[1]}'):
         patient, _, grade = _glas_case(split, number, seed)
         kind = 'benign' if grade in ('healthy', 'adenomatous') else 'malignant'
         rows.writerow([f'{split}_{number}', patient, f' {kind}', f' {grade}'])
     return {'Grade.csv': text.getvalue()}
 
 
+def _draw_with_overlay(*args: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    image, truth = draw_glands(*args)
+    inner = cv2.erode(truth, np.ones((7, 7), np.uint8))
+    overlay = image.copy()
+    overlay[(truth > 0) & (inner != truth)] = _OVERLAY
+    return image, truth, overlay
+
+
+def _crag_pictures(num: int, size: tuple[int, int], seed: int, suffix: str) -> Iterator[Plan]:
+    """``train/Images/train_1.png``, and its 8-bit map and its picture with outlines in ``Annotation``, ``Overlay``."""
+    for split, number in _divide(num, _CRAG_SPLIT):
+        index = number * len(_CRAG_SPLIT) + list(_CRAG_SPLIT).index(split)
+        rng = np.random.default_rng([seed, index])
+        patient, grade = int(rng.choice(_CRAG_PATIENTS)), str(rng.choice(list(GRADES), p=_CRAG_GRADES))
+        stem = f'train_{number}' if split == 'train' else f'test_{number}'
+        files = f'Images/{stem}.png', f'Annotation/{stem}{suffix}', f'Overlay/{stem}.png'
+        draw = partial(_draw_with_overlay, size, seed, patient, index, grade)
+        yield tuple(f'{split}/{file}' for file in files), draw
+
+
 LAYOUTS = {
     'nct': Layout((224, 224), _nct_pictures, lambda num, seed: {}),
     'glas': Layout((775, 522), _glas_pictures, _glas_tables),
+    'crag': Layout((1512, 1516), partial(_crag_pictures, suffix='.png'), lambda num, seed: {}),
+    'crag-mat': Layout((1512, 1516), partial(_crag_pictures, suffix='.mat'), lambda num, seed: {}),
 }
 
 
@@ -123,9 +149,19 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _encode(path: str, image: np.ndarray) -> bytes:
+    if path.endswith('.mat'):
+        return _encode_mat(image)
     stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     options = [cv2.IMWRITE_TIFF_COMPRESSION, 1] if path.endswith('.tif') else []
     return cv2.imencode(Path(path).suffix, stored, options)[1].tobytes()
+
+
+def _encode_mat(labels: np.ndarray) -> bytes:
+    """A MATLAB file of floats, MATLAB's own default, named as HoVer-Net names maps of instances."""
+    file = io.BytesIO()
+    scipy.io.savemat(file, {'inst_map': labels.astype(float)}, do_compression=True)
+    head = b'MATLAB 5.0 MAT-file'.ljust(116)  # in place of a text with the time
+    return head + file.getvalue()[len(head) :]
 
 
 def _claim(out: Path, recipe: _Recipe) -> None:
@@ -150,8 +186,9 @@ def write_layout(
     A folder that holds the same set (layout, size, seed) is completed: pictures already there stay as they are.
 
     Args:
-        name: Key of :data:`LAYOUTS`: ``nct`` (nine class folders) or ``glas`` (pictures, ``*_anno`` instance maps,
-            ``Grade.csv``; train, test A and test B in the proportion 85:60:20).
+        name: Key of :data:`LAYOUTS`: ``nct`` (nine class folders), ``glas`` (pictures, ``*_anno`` instance maps,
+            ``Grade.csv``; train, test A and test B in the proportion 85:60:20), ``crag`` (``Images``, ``Annotation``
+            and ``Overlay`` in each of train and valid, 173:40), or ``crag-mat`` (the same with MATLAB instance maps).
         out: Folder, new, empty, or holding the same set with no more than ``num`` pictures.
         num: Number of pictures, at least 1.
         size: Side, or ``(width, height)``, in pixels; the layout's own if None.
@@ -173,9 +210,11 @@ def write_layout(
     _claim(out, _Recipe(name, size, seed))
     plans = list(layout.pictures(num, size, seed))
     pictures = [out / paths[0] for paths, _ in plans]
-    surplus = {p for p in out.rglob(f'*{pictures[0].suffix}') if '_anno' not in p.name} - set(pictures)
+    surplus = set(out.rglob(f'*{pictures[0].suffix}')) - {out / path for paths, _ in plans for path in paths}
     if surplus:
-        raise FileExistsError(f'{out} holds {len(surplus)} pictures beyond the {num} asked for; choose another folder')
+        raise FileExistsError(
+            f'{out} holds {len(surplus)} files beyond those of the {num} pictures asked for; choose another folder'
+        )
     for paths, draw in plans:
         if all((out / path).is_file() for path in paths):
             continue

@@ -1,0 +1,69 @@
+"""What the converters of instance data sets share: options, counts, and one COCO file for each split."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from .coco import Sample, build_coco, check_coco, write_coco
+from .label_maps import ConversionError
+
+
+def conversion_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the data root and the options that all converters have."""
+    parser.add_argument('data', type=Path, help='data root; image names in the files are relative to it')
+    parser.add_argument('--out', type=Path, help='folder of the COCO files (default: DATA/annotations)')
+    parser.add_argument(
+        '--keep-disconnected',
+        action='store_true',
+        help='one object per id; otherwise each connected part is one, as some maps give several objects one id',
+    )
+    parser.add_argument('--min-area', type=int, default=10, help='leave out smaller parts, in pixels (default 10)')
+    return parser
+
+
+def note_counts(splits: Mapping[str, list[Sample]], official: Mapping[str, int]) -> None:
+    """Say where the number of images is not that of the official split."""
+    for split, expected in official.items():
+        found = len(splits.get(split, []))
+        if found != expected:
+            print(f'note: {split} has {found} images, officially {expected}')
+
+
+def write_splits(splits: Mapping[str, list[Sample]], category: str, args: argparse.Namespace) -> None:
+    """Write ``<split>.json`` for each split that has images, decode it back, and print what is in it.
+
+    Args:
+        splits: Images of each split. Splits may share images; what was left out of one is listed once.
+        category: Name of the one category.
+        args: Of :func:`conversion_arguments`.
+
+    Raises:
+        ConversionError: see :func:`~.coco.build_coco` and :func:`~.coco.check_coco`.
+    """
+    listed = set()
+    for split, samples in splits.items():
+        if not samples:
+            continue
+        coco, fragments = build_coco(samples, category, not args.keep_disconnected, args.min_area)
+        path = (args.out or args.data / 'annotations') / f'{split}.json'
+        write_coco(coco, path)
+        check = check_coco(path, samples, fragments)
+        print(
+            f'{path}: {check.images} images ({check.empty_images} without objects), {check.objects} objects, IoU with '
+            f'the source mask min {check.min_iou:.4f} mean {check.mean_iou:.4f}, {len(fragments)} fragments left out'
+        )
+        for fragment in fragments:
+            if fragment.label not in listed:
+                print(f'  left out: {fragment.label} id {fragment.instance_id}, {fragment.area} px')
+        listed |= {sample.label for sample in samples}
+
+
+def run_conversion(name: str, convert: Callable[[], None]) -> int:
+    """Status of a converter: 0, or 1 after one sentence about data that it cannot convert."""
+    try:
+        convert()
+    except ConversionError as error:
+        print(f'{name}: {error}', file=sys.stderr)
+        return 1
+    return 0
