@@ -5,6 +5,10 @@ A part is written ``type='histomm.DenseMoCo'`` in a config; the scope prefix mak
 ``histomm`` finds mmengine's through them.
 """
 
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
 from mmengine import registry as root
 from mmengine.registry import Registry
 
@@ -27,3 +31,35 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'histomm.en
 PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS, 'histomm.engine')
 VISUALIZERS = _child(root.VISUALIZERS, 'histomm.visualization')
 VISBACKENDS = _child(root.VISBACKENDS, 'histomm.visualization')
+
+
+def register_on_demand(registry: Registry, name: str, library: str) -> Callable[[Callable[[], type]], Callable]:
+    """Register a class whose base stands in a library that may be missing: it is made when it is first built.
+
+    Decorates a function without arguments that imports the library and returns the class; afterwards the function
+    returns the same class at every call.
+
+    Args:
+        registry: Where the class is registered.
+        name: Under which name.
+        library: What the function imports, for the message where that fails.
+    """
+
+    def decorate(make: Callable[[], type]) -> Callable[[], type]:
+        make = cache(make)
+
+        def build(*args: Any, **kwargs: Any) -> Any:
+            try:
+                part = make()
+            except ImportError as error:
+                raise ModuleNotFoundError(
+                    f'histomm.{name} needs {library} and the compiled ops of mmcv, and found that {error}; '
+                    'run `make setup` (docs/install.md)',
+                    name=library,
+                ) from error
+            return part(*args, **kwargs)
+
+        registry.register_module(name=name, module=build)
+        return make
+
+    return decorate

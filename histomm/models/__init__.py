@@ -1,6 +1,8 @@
 """Registered models: they hold parameters and state, and call ``histomm.functional``."""
 
+from .backbones import ResNetWithStem
 from .data_preprocessors import ViewDataPreprocessor
+from .heads import UNetDecoder
 from .matchers import DenseView, FeatureMatcher, LocationMatcher, Matches, PreciseLocationMatcher
 from .necks import DenseNeck
 from .queue import FeatureQueue
@@ -18,7 +20,9 @@ __all__ = [
     'LocationMatcher',
     'Matches',
     'PreciseLocationMatcher',
+    'ResNetWithStem',
     'TransferReport',
+    'UNetDecoder',
     'VerifiedPretrained',
     'ViewDataPreprocessor',
     'load_backbone',
