@@ -12,7 +12,7 @@ from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
 
 from histomm.datasets.samplers import SampleIndex
 from histomm.datasets.transforms import RandomFlip, RandomResizedCrop, RandomRotate90
-from histomm.datasets.transforms.geometric import resize
+from histomm.datasets.transforms.geometric import resize, resize_labels
 
 
 def sample(image, index=0, **more):
@@ -103,6 +103,30 @@ def test_record_locates_every_pixel(hflip, vflip, turns):
         assert (seen - expected).abs().max() <= 0.5 + 0.25
         assert (seen - expected)[:, 3:-3, 3:-3].abs().max() <= 0.26
     assert found
+
+
+@pytest.mark.parametrize('size', [(20, 30), (31, 17), (7, 9), (80, 50)])
+def test_labels_are_those_under_the_centres_of_the_pixels(size):
+    labels = np.random.default_rng(0).integers(0, 22, (41, 33)).astype(np.uint8)
+    expected = np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
+    np.testing.assert_array_equal(resize_labels(labels, size), expected)
+
+
+@pytest.mark.parametrize('size', [(48, 48), (20, 31)])
+def test_label_maps_go_where_the_image_goes(size):
+    numbers = np.arange(60 * 50, dtype=np.int32).reshape(60, 50)
+    for index in range(20):
+        results = sample(position_image(60, 50), index, gt_seg_map=numbers, other=numbers, seg_fields=['gt_seg_map'])
+        steps = [RandomResizedCrop(size, scale=(0.3, 0.9)), RandomFlip(0.5, 0.5)]
+        for step in steps + [RandomRotate90()] * (size[0] == size[1]):
+            results = step(results)
+        y, x = np.divmod(results['gt_seg_map'], 50)
+        assert x.shape == results['img'].shape[:2]
+        seen = results['img'] / 4
+        # The label is that of a pixel whose centre is at most half a pixel away; grey levels are rounded to a quarter.
+        assert np.abs(seen[..., 0] - (x + 0.5)).max() <= 0.75
+        assert np.abs(seen[..., 1] - (y + 0.5)).max() <= 0.75
+        assert results['other'] is numbers, 'not named in seg_fields'
 
 
 def test_two_crops_compose():

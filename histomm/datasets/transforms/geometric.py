@@ -3,9 +3,12 @@
 The record is ``crop_box`` (x1, y1, x2, y2) in source pixels, then ``hflip``, then ``vflip``, then ``rot90``
 counter-clockwise quarter turns. A pipeline that applies them in another order is refused, because the record could not
 describe it.
+
+Label maps, which the loaders of mmseg list in ``seg_fields``, go through the same crop, flips and turns as the image.
 """
 
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -41,6 +44,21 @@ def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = 'bilin
     return np.array(Image.fromarray(image).resize((width, height), _PIL_MODES[interpolation]))
 
 
+def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a label map to (height, width): every pixel takes the label under its centre, as in Pillow.
+
+    OpenCV's plain nearest neighbour takes the one under the upper left corner, which shifts the map against the image.
+    """
+    return cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _apply(results: dict, change: Callable[[np.ndarray], np.ndarray], to_labels: Callable | None = None) -> None:
+    """Change the image, and the label maps in ``seg_fields`` alike or by ``to_labels``."""
+    results['img'] = change(results['img'])
+    for key in results.get('seg_fields', ()):
+        results[key] = (to_labels or change)(results[key])
+
+
 @TRANSFORMS.register_module()
 class RandomResizedCrop(RandomTransform):
     """Crop a random rectangle and resize it, with the sampling law of torchvision, and record the rectangle.
@@ -50,7 +68,7 @@ class RandomResizedCrop(RandomTransform):
 
     **Required keys:** img
 
-    **Modified keys:** img, img_shape
+    **Modified keys:** img, img_shape, and the label maps named in seg_fields, if any, by :func:`resize_labels`
 
     **Added keys:** crop_box (x1, y1, x2, y2) floats in source pixels; a second crop is expressed in them too
 
@@ -99,16 +117,20 @@ class RandomResizedCrop(RandomTransform):
         return (height - h) // 2, (width - w) // 2, h, w
 
     def transform(self, results: dict) -> dict:
-        """Crop ``results['img']``."""
+        """Crop the image and its label maps."""
         if results.get('hflip') or results.get('vflip') or results.get('rot90'):
             raise ValueError('RandomResizedCrop: the image is already flipped or turned; put crops first')
-        image = results['img']
-        height, width = image.shape[:2]
+        height, width = results['img'].shape[:2]
         top, left, h, w = self.draw(height, width, self.generator(results))
         x1, y1, x2, y2 = results.get('crop_box', (0.0, 0.0, float(width), float(height)))
         sx, sy = (x2 - x1) / width, (y2 - y1) / height
         results['crop_box'] = (x1 + left * sx, y1 + top * sy, x1 + (left + w) * sx, y1 + (top + h) * sy)
-        results['img'] = resize(image[top : top + h, left : left + w], self.size, self.interpolation)
+        rows, cols = slice(top, top + h), slice(left, left + w)
+        _apply(
+            results,
+            lambda image: resize(image[rows, cols], self.size, self.interpolation),
+            lambda labels: resize_labels(labels[rows, cols], self.size),
+        )
         results['img_shape'] = self.size
         return results
 
@@ -128,7 +150,7 @@ class RandomFlip(RandomTransform):
 
     **Required keys:** img
 
-    **Modified keys:** img
+    **Modified keys:** img, and the label maps named in seg_fields, if any
 
     **Added keys:** hflip (bool), vflip (bool)
 
@@ -145,14 +167,14 @@ class RandomFlip(RandomTransform):
         self.prob_v = _check_probability('RandomFlip', 'prob_v', prob_v)
 
     def transform(self, results: dict) -> dict:
-        """Flip ``results['img']``."""
+        """Flip the image and its label maps."""
         if results.get('rot90'):
             raise ValueError('RandomFlip: the image is already turned; put RandomFlip before RandomRotate90')
         draws = self.generator(results).random(2)
         flip_h, flip_v = bool(draws[0] < self.prob_h), bool(draws[1] < self.prob_v)
         if flip_h or flip_v:
             code = -1 if flip_h and flip_v else int(flip_h)
-            results['img'] = cv2.flip(results['img'], code)
+            _apply(results, lambda image: cv2.flip(image, code))
         results['hflip'] = results.get('hflip', False) ^ flip_h
         results['vflip'] = results.get('vflip', False) ^ flip_v
         return results
@@ -169,7 +191,7 @@ class RandomRotate90(RandomTransform):
 
     **Required keys:** img, of square shape, since views of one batch must share a shape
 
-    **Modified keys:** img
+    **Modified keys:** img, and the label maps named in seg_fields, if any
 
     **Added keys:** rot90 (counter-clockwise quarter turns, 0 to 3)
 
@@ -184,7 +206,7 @@ class RandomRotate90(RandomTransform):
         self.prob = _check_probability('RandomRotate90', 'prob', prob)
 
     def transform(self, results: dict) -> dict:
-        """Turn ``results['img']``."""
+        """Turn the image and its label maps."""
         height, width = results['img'].shape[:2]
         if height != width:
             raise ValueError(
@@ -193,8 +215,8 @@ class RandomRotate90(RandomTransform):
         rng = self.generator(results)
         turns = int(rng.random() < self.prob) * int(rng.integers(1, 4))
         if turns:
-            codes = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
-            results['img'] = cv2.rotate(results['img'], codes[turns - 1])
+            code = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)[turns - 1]
+            _apply(results, lambda image: cv2.rotate(image, code))
         results['rot90'] = (results.get('rot90', 0) + turns) % 4
         return results
 
