@@ -1,7 +1,7 @@
 """Data sets, samplers and transforms."""
 
-from . import transforms
+from . import bcss, transforms
 from .patch_dataset import PatchDataset
 from .samplers import SampleIndex, SeededSampler
 
-__all__ = ['PatchDataset', 'SampleIndex', 'SeededSampler', 'transforms']
+__all__ = ['PatchDataset', 'SampleIndex', 'SeededSampler', 'bcss', 'transforms']
