@@ -2,6 +2,7 @@
 
 from .contrastive import info_nce, nt_xent
 from .geometry import ViewGeometry, canonicalize, cell_boxes, cell_centers, view_to_source
+from .kmeans import spherical_kmeans
 from .matching import (
     feature_match,
     nearest_match,
@@ -26,5 +27,6 @@ __all__ = [
     'overlap_weights',
     'precise_match',
     'row_shares',
+    'spherical_kmeans',
     'view_to_source',
 ]
