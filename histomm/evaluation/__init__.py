@@ -12,6 +12,7 @@ from .gland_scores import (
 )
 from .instance_masks import predicted_label_map
 from .instance_metric import GlandMetric, InstanceOverlapMetric
+from .jaccard_dice import JaccardDiceMetric
 from .knn import knn_predict
 from .overlap_scores import (
     OverlapScores,
@@ -28,6 +29,7 @@ __all__ = [
     'GlandScores',
     'GlandTerms',
     'InstanceOverlapMetric',
+    'JaccardDiceMetric',
     'OverlapScores',
     'OverlapTerms',
     'aggregated_jaccard',

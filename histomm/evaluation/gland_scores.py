@@ -77,7 +77,7 @@ def object_f1(gt: np.ndarray, pred: np.ndarray, empty: str = 'skip') -> float:
         pred: (H, W) labels.
         empty: If neither map has objects, 'skip' gives NaN and 'perfect' 1. If one has none, F1 is 0.
     """
-    return _score(gland_terms(gt, pred, with_hausdorff=False), empty).object_f1
+    return gland_scores([gland_terms(gt, pred, with_hausdorff=False)], empty=empty).object_f1
 
 
 def object_dice(gt: np.ndarray, pred: np.ndarray, empty: str = 'skip') -> float:
@@ -90,7 +90,7 @@ def object_dice(gt: np.ndarray, pred: np.ndarray, empty: str = 'skip') -> float:
         pred: (H, W) labels.
         empty: If neither map has objects, 'skip' gives NaN and 'perfect' 1. If one has none, the value is 0.
     """
-    return _score(gland_terms(gt, pred, with_hausdorff=False), empty).object_dice
+    return gland_scores([gland_terms(gt, pred, with_hausdorff=False)], empty=empty).object_dice
 
 
 def object_hausdorff(gt: np.ndarray, pred: np.ndarray, empty: str = 'skip') -> float:
@@ -105,7 +105,7 @@ def object_hausdorff(gt: np.ndarray, pred: np.ndarray, empty: str = 'skip') -> f
         pred: (H, W) labels.
         empty: If neither map has objects, 'skip' gives NaN and 'perfect' 0. If one has none, the value is the diagonal.
     """
-    return _score(gland_terms(gt, pred), empty).object_hausdorff
+    return gland_scores([gland_terms(gt, pred)], empty=empty).object_hausdorff
 
 
 def gland_terms(gt: np.ndarray, pred: np.ndarray, with_hausdorff: bool = True) -> GlandTerms:

@@ -55,7 +55,7 @@ def aggregated_jaccard(gt: np.ndarray, pred: np.ndarray, empty: str = 'skip') ->
         pred: (H, W) labels.
         empty: If neither map has objects, 'skip' gives NaN and 'perfect' 1. If one has none, the value is 0.
     """
-    return _score(overlap_terms(gt, pred), empty).aji
+    return overlap_scores([overlap_terms(gt, pred)], empty=empty).aji
 
 
 def panoptic_quality(gt: np.ndarray, pred: np.ndarray, empty: str = 'skip') -> float:
@@ -68,7 +68,7 @@ def panoptic_quality(gt: np.ndarray, pred: np.ndarray, empty: str = 'skip') -> f
         pred: (H, W) labels.
         empty: If neither map has objects, 'skip' gives NaN and 'perfect' 1. If one has none, the value is 0.
     """
-    return _score(overlap_terms(gt, pred), empty).pq
+    return overlap_scores([overlap_terms(gt, pred)], empty=empty).pq
 
 
 def overlap_terms(gt: np.ndarray, pred: np.ndarray) -> OverlapTerms:
