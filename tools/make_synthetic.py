@@ -3,6 +3,7 @@
 python tools/make_synthetic.py --layout nct --out data/nct --num 900
 python tools/make_synthetic.py --layout glas --out data/glas --num 165 --size 775x522
 python tools/make_synthetic.py --layout crag --out data/CRAG --num 213
+python tools/make_synthetic.py --layout bcss --out data/BCSS_rois --num 151
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 from .glands import GRADES
 from .layouts import LAYOUTS, write_layout
+from .regions import draw_region
 from .tissue import TISSUES, draw_glands, draw_patch
 
-__all__ = ['GRADES', 'LAYOUTS', 'TISSUES', 'draw_glands', 'draw_patch', 'write_layout']
+__all__ = ['GRADES', 'LAYOUTS', 'TISSUES', 'draw_glands', 'draw_patch', 'draw_region', 'write_layout']

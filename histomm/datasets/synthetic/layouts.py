@@ -20,6 +20,7 @@ import numpy as np
 import scipy.io
 
 from .glands import GRADES
+from .regions import draw_region
 from .tissue import TISSUES, check_size, draw_glands, draw_patch
 
 RECIPE = 'synthetic.json'
@@ -33,6 +34,8 @@ _CRAG_PATIENTS = range(101, 139)  # as many slides as CRAG has, other patients t
 _CRAG_SPLIT = {'train': 173, 'valid': 40}  # of the data set, whose test images lie in a folder called valid
 _CRAG_GRADES = (0.10, 0.10, 0.40, 0.20, 0.20)  # mostly adenocarcinoma, in the order of GRADES
 _OVERLAY = (255, 220, 0)
+# Sites that gave slides to TCGA-BRCA; every second or third is in the test set of BCSS (OL, E2, LL, GM, EW, S3).
+_BCSS_SITES = ('A7', 'OL', 'BH', 'AR', 'E2', 'C8', 'LL', 'A2', 'GM', 'D8', 'AN', 'EW', 'A1', 'S3')
 
 Plan = tuple[tuple[str, ...], Callable[[], tuple[np.ndarray, ...]]]
 
@@ -132,11 +135,25 @@ def _crag_pictures(num: int, size: tuple[int, int], seed: int, suffix: str) -> I
         yield tuple(f'{split}/{file}' for file in files), draw
 
 
+def _bcss_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]:
+    """``images/TCGA-A7-Z000-DX1_xmin…_ymin…_MPP-0.2500.png``, and a map of codes of the same name in ``masks``.
+
+    The first of every four patients has two regions. No real barcode has a participant that begins with Z.
+    """
+    for index in range(num):
+        patient = index * 4 // 5
+        x, y = np.random.default_rng([seed, index]).integers(1000, 90000, size=2)
+        site = _BCSS_SITES[patient % len(_BCSS_SITES)]
+        name = f'TCGA-{site}-Z{patient % 0x1000:03X}-DX1_xmin{x}_ymin{y}_MPP-0.2500.png'
+        yield (f'images/{name}', f'masks/{name}'), partial(draw_region, size, seed, patient, index)
+
+
 LAYOUTS = {
     'nct': Layout((224, 224), _nct_pictures, lambda num, seed: {}),
     'glas': Layout((775, 522), _glas_pictures, _glas_tables),
     'crag': Layout((1512, 1516), partial(_crag_pictures, suffix='.png'), lambda num, seed: {}),
     'crag-mat': Layout((1512, 1516), partial(_crag_pictures, suffix='.mat'), lambda num, seed: {}),
+    'bcss': Layout((1800, 1500), _bcss_pictures, lambda num, seed: {}),
 }
 
 
@@ -188,7 +205,8 @@ def write_layout(
     Args:
         name: Key of :data:`LAYOUTS`: ``nct`` (nine class folders), ``glas`` (pictures, ``*_anno`` instance maps,
             ``Grade.csv``; train, test A and test B in the proportion 85:60:20), ``crag`` (``Images``, ``Annotation``
-            and ``Overlay`` in each of train and valid, 173:40), or ``crag-mat`` (the same with MATLAB instance maps).
+            and ``Overlay`` in each of train and valid, 173:40), ``crag-mat`` (the same with MATLAB instance maps), or
+            ``bcss`` (regions in ``images`` and maps of tissue codes in ``masks``, named by drawn barcodes of TCGA).
         out: Folder, new, empty, or holding the same set with no more than ``num`` pictures.
         num: Number of pictures, at least 1.
         size: Side, or ``(width, height)``, in pixels; the layout's own if None.

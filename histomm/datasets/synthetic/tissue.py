@@ -191,16 +191,20 @@ def check_size(size: int | tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def _canvas(size: int | tuple[int, int]) -> tuple[int, int]:
+def canvas(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Shape ``(h, w)`` of the canvas of a picture, margins included."""
     width, height = check_size(size)
     return height + 2 * MARGIN, width + 2 * MARGIN
 
 
-def _picture(rng: np.random.Generator, density: np.ndarray, seed: int, patient: int) -> np.ndarray:
+def picture(rng: np.random.Generator, density: np.ndarray, seed: int, patient: int, zoom: int = 1) -> np.ndarray:
+    """Photograph of a canvas without its margins, ``zoom`` times as large; uint8 RGB."""
     stain = draw_stain(np.random.default_rng([_STAIN_STREAM, seed, patient]))
     thickness = 1 + 0.07 * texture(rng, density.shape[:2], 80)
-    density = (density * thickness[..., None])[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    return photograph(rng, np.ascontiguousarray(density), stain)
+    density = np.ascontiguousarray((density * thickness[..., None])[MARGIN:-MARGIN, MARGIN:-MARGIN])
+    if zoom > 1:
+        density = np.maximum(cv2.resize(density, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC), 0)
+    return photograph(rng, density, stain)
 
 
 def draw_patch(
@@ -223,9 +227,9 @@ def draw_patch(
     """
     if tissue not in TISSUES:
         raise ValueError(f'tissue is {tissue!r}, expected one of {", ".join(TISSUES)}')
-    shape = _canvas(size)
+    shape = canvas(size)
     rng = np.random.default_rng([_PATCH_STREAM, seed, patient, index, list(TISSUES).index(tissue)])
-    return _picture(rng, TISSUES[tissue](rng, shape), seed, patient)
+    return picture(rng, TISSUES[tissue](rng, shape), seed, patient)
 
 
 def draw_glands(
@@ -253,8 +257,8 @@ def draw_glands(
     """
     if grade not in GRADES:
         raise ValueError(f'grade is {grade!r}, expected one of {", ".join(GRADES)}')
-    shape = _canvas(size)
+    shape = canvas(size)
     rng = np.random.default_rng([_GLAND_STREAM, seed, patient, index, list(GRADES).index(grade)])
     labels = place_glands(rng, shape, GRADES[grade])
     truth = visible_instances(labels)
-    return _picture(rng, paint_gland_tissue(rng, labels, GRADES[grade]), seed, patient), truth
+    return picture(rng, paint_gland_tissue(rng, labels, GRADES[grade]), seed, patient), truth
