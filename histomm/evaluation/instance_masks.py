@@ -27,7 +27,7 @@ class CocoGroundTruth:
         ann_file: Its path, or an address that mmengine can read.
 
     Raises:
-        ValueError: the file has no images, or an annotation without ``segmentation``.
+        ValueError: the file has no images, or an annotation without ``segmentation`` or of an image that is not there.
     """
 
     def __init__(self, ann_file: str | Path) -> None:
@@ -41,6 +41,10 @@ class CocoGroundTruth:
         for item in coco['annotations']:
             if not item.get('segmentation'):
                 raise ValueError(f'{ann_file}: annotation {item["id"]} has no segmentation, which instances need')
+            if item['image_id'] not in self._annotations:
+                raise ValueError(
+                    f'{ann_file}: annotation {item["id"]} is of image {item["image_id"]}, which is not there'
+                )
             self._annotations[item['image_id']].append(item)
 
     def __call__(self, image_id: Any, shape: tuple[int, int], classes: Sequence[str] | None) -> GroundTruth:

@@ -34,7 +34,8 @@ class InstanceMetric(BaseMetric):
         ann_file: COCO annotation file of the data set, with masks; its categories that are not classes of the data
             set are left out.
         score_thr: Objects that score less are left out.
-        average: 'images' for the mean of the scores of the images, 'pooled' for the score of all images together.
+        average: 'images' for the mean of the scores of the images, 'pooled' for the score of all images together, the
+            default of :class:`GlandMetric`.
         empty: What images count that have no objects in ground truth and prediction: 'skip' leaves them out of the
             mean, 'perfect' counts them as perfect.
         collect_device: See mmengine's ``BaseMetric``.
@@ -145,7 +146,7 @@ class GlandMetric(InstanceMetric):
 
     Gives ``gland/object_f1``, ``gland/precision``, ``gland/recall``, ``gland/object_dice`` (0 to 1, 1 is best) and
     ``gland/object_hausdorff`` (pixels, 0 is best); see :mod:`histomm.evaluation.gland_scores`. Without ``average`` the
-    objects of all images are pooled, as the challenge does.
+    objects of all images are pooled, as the challenge does. Arguments are those of :class:`InstanceMetric`.
     """
 
     default_prefix = 'gland'
@@ -169,7 +170,7 @@ class InstanceOverlapMetric(InstanceMetric):
     """Aggregated Jaccard index and panoptic quality of all classes as one.
 
     Gives ``instance/aji``, ``instance/pq``, ``instance/dq`` and ``instance/sq`` (0 to 1, 1 is best); see
-    :mod:`histomm.evaluation.overlap_scores`.
+    :mod:`histomm.evaluation.overlap_scores`. Arguments are those of :class:`InstanceMetric`.
     """
 
     default_prefix = 'instance'

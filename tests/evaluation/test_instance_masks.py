@@ -149,6 +149,11 @@ def test_annotation_without_a_mask(coco):
         coco([item(4, MASKS[0], segmentation=[])])
 
 
+def test_annotation_of_no_image(coco):
+    with pytest.raises(ValueError, match=r'a.json: annotation 4 is of image 99, which is not there'):
+        coco([item(4, MASKS[0], image_id=99)])
+
+
 def test_file_that_is_not_coco(tmp_path):
     (tmp_path / 'b.json').write_text('{"images": []}')
     with pytest.raises(ValueError, match=r'b.json has no images or no annotations'):
