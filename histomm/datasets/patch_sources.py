@@ -13,8 +13,12 @@ def extension(path: str) -> str:
     return os.path.splitext(path)[1][1:].lower()
 
 
+def walk_files(root: str) -> Iterator[str]:
+    """Paths of all files below ``root``, relative to it with forward slashes; links are followed, hidden files not."""
+    return _walk(root, '', set())
+
+
 def _walk(folder: str, prefix: str, seen: set[str]) -> Iterator[str]:
-    """Paths of all files below ``folder``, relative to where the walk began; links are followed, hidden files not."""
     real = os.path.realpath(folder)
     if real in seen:
         return
@@ -46,7 +50,7 @@ def scan_folder(root: str, extensions: Sequence[str]) -> list[str]:
         )
     others: dict[str, int] = {}
     found = []
-    for path in _walk(root, '', set()):
+    for path in walk_files(root):
         kind = extension(path)
         if kind in extensions:
             found.append(path)
