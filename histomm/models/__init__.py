@@ -2,6 +2,7 @@
 
 from .backbones import ResNetWithStem
 from .data_preprocessors import ViewDataPreprocessor
+from .dense_branch import DenseBranch, DenseMaps
 from .heads import UNetDecoder
 from .matchers import DenseView, FeatureMatcher, LocationMatcher, Matches, PreciseLocationMatcher
 from .necks import DenseNeck
@@ -11,6 +12,8 @@ from .teacher import EMATeacher
 from .transfer import TransferReport, VerifiedPretrained, load_backbone
 
 __all__ = [
+    'DenseBranch',
+    'DenseMaps',
     'DenseMoCo',
     'DenseNeck',
     'DenseView',

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from mmengine.dist import all_gather
 from torch import Tensor, nn
 
+from histomm.functional import info_nce
+
 
 class FeatureQueue(nn.Module):
     """Ring buffer of unit feature vectors, gathered over all ranks and saved with the model.
@@ -39,6 +41,18 @@ class FeatureQueue(nn.Module):
     def negatives(self) -> Tensor:
         """A snapshot (L, C) that a later :meth:`enqueue` leaves untouched, so backward passes stay valid."""
         return self.rows.clone()
+
+    def contrast(
+        self,
+        anchor: Tensor,
+        positive: Tensor,
+        temperature: float,
+        weight: Tensor | None = None,
+        reduction: str = 'weighted_mean',
+    ) -> Tensor:
+        """InfoNCE of rows (N, C), which are normalised here; see :func:`~histomm.functional.info_nce`."""
+        anchor, positive = F.normalize(anchor, dim=1), F.normalize(positive, dim=1)
+        return info_nce(anchor, positive, self.negatives(), temperature, weight, reduction)
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:

@@ -94,7 +94,7 @@ def naive_plm(model, views, geometry):
     maps = []
     for view in views:
         feats = model.backbone(view)
-        maps.append((model.neck(feats)[0], model.dense_neck(feats)))
+        maps.append((model.neck(feats)[0], model.dense.neck(feats)))
     (global_q, dense_q), (global_k, dense_k) = maps
     global_k, dense_k = global_k.detach(), dense_k.detach()
     size, side = len(global_q), dense_q.shape[-1]
@@ -106,12 +106,12 @@ def naive_plm(model, views, geometry):
         matrix = torch.tensor([[overlap(a, b) for b in boxes_k] for a in boxes_q])
         for i, box in enumerate(boxes_q):
             weight = matrix[i].sum() / (box[2] * box[3])
-            total = total + weight * info_nce_row(unit(rows_q[i]), unit(matrix[i] @ rows_k), model.dense_queue.rows)
+            total = total + weight * info_nce_row(unit(rows_q[i]), unit(matrix[i] @ rows_k), model.dense.queue.rows)
             weights += weight
         for j, box in enumerate(boxes_k):
             weight = matrix[:, j].sum() / (box[2] * box[3])
             aggregated = matrix[:, j] @ rows_q
-            total = total + weight * info_nce_row(unit(aggregated), unit(rows_k[j]), model.dense_queue.rows)
+            total = total + weight * info_nce_row(unit(aggregated), unit(rows_k[j]), model.dense.queue.rows)
             weights += weight
     return loss_global, total / weights
 
@@ -131,11 +131,11 @@ def test_what_is_enqueued():
     with torch.no_grad():
         feats = deepcopy(model.backbone)(views[1])
         keys = F.normalize(model.neck(feats)[0], dim=1)
-        pooled = F.normalize(model.dense_neck(feats).flatten(2).mean(2), dim=1)
+        pooled = F.normalize(model.dense.neck(feats).flatten(2).mean(2), dim=1)
     model.loss(views, None, geometry)
     torch.testing.assert_close(model.queue.rows[:4], keys)
-    torch.testing.assert_close(model.dense_queue.rows[:4], pooled)
-    assert int(model.queue.pointer) == int(model.dense_queue.pointer) == 4
+    torch.testing.assert_close(model.dense.queue.rows[:4], pooled)
+    assert int(model.queue.pointer) == int(model.dense.queue.pointer) == 4
 
 
 def _gradients(model, losses):
@@ -217,7 +217,7 @@ def test_views_that_never_overlap_give_a_zero_that_can_be_differentiated():
     assert losses['loss_dense'] == 0
     losses['loss_dense'].backward()
     assert all(
-        torch.equal(p.grad, torch.zeros_like(p)) for n, p in model.dense_neck.named_parameters() if p.grad is not None
+        torch.equal(p.grad, torch.zeros_like(p)) for n, p in model.dense.neck.named_parameters() if p.grad is not None
     )
 
 
@@ -302,7 +302,7 @@ def _distributed_step(rank):
         encoded = model._encode(model.key_encoder.module, views[1])
     torch.testing.assert_close(model.queue.rows[:8], F.normalize(encoded['global'], dim=1))
     pooled = F.normalize(encoded['dense'].mean((2, 3)), dim=1)
-    torch.testing.assert_close(model.dense_queue.rows[:8], pooled)
+    torch.testing.assert_close(model.dense.queue.rows[:8], pooled)
     with torch.no_grad():
         shuffled = model._encode_shuffled(views[1][own])
     for name, value in shuffled.items():

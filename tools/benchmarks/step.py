@@ -26,7 +26,7 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from histomm.models.selfsup import dense_moco
+from histomm.models import dense_branch
 from histomm.models.selfsup.dense_moco import DenseMoCo
 from histomm.registry import MODELS
 
@@ -151,7 +151,10 @@ def timed_step(method: Method, clock: Callable[[], float]) -> dict[str, float]:
     """One step; seconds of each of :data:`PARTS` that it has, in their order."""
     model, optim = method.model, method.optim
     timer = PartTimer(clock)
-    encode, contrast = model._encode, model._contrast
+    encode = model._encode
+    queues = {'global': (model.queue, 'encoder')}
+    if model.dense is not None:
+        queues['dense'] = (model.dense.queue, 'match, turn back')
 
     def timed_encode(parts: torch.nn.ModuleDict, images: Tensor) -> dict[str, Tensor]:
         of_key = parts is model.key_encoder.module
@@ -159,12 +162,14 @@ def timed_step(method: Method, clock: Callable[[], float]) -> dict[str, float]:
             maps = encode(parts, images)
         return maps if of_key else {key: _Mark.apply(value, timer, 'backward: encoder') for key, value in maps.items()}
 
-    def timed_contrast(anchor: Tensor, positive: Tensor, queue: torch.nn.Module, *weight: Tensor) -> Tensor:
-        kind, before = ('global', 'encoder') if queue is model.queue else ('dense', 'match, turn back')
-        anchor, positive = (_Mark.apply(rows, timer, f'backward: {before}') for rows in (anchor, positive))
-        with timer.within(f'InfoNCE, {kind}'):
-            loss = contrast(anchor, positive, queue, *weight)
-        return _Mark.apply(loss, timer, f'backward: InfoNCE, {kind}')
+    def timed_contrast(contrast: Callable, kind: str, before: str) -> Callable:
+        def timed(anchor: Tensor, positive: Tensor, *args: object) -> Tensor:
+            anchor, positive = (_Mark.apply(rows, timer, f'backward: {before}') for rows in (anchor, positive))
+            with timer.within(f'InfoNCE, {kind}'):
+                loss = contrast(anchor, positive, *args)
+            return _Mark.apply(loss, timer, f'backward: InfoNCE, {kind}')
+
+        return timed
 
     with contextlib.ExitStack() as stack:
 
@@ -172,13 +177,14 @@ def timed_step(method: Method, clock: Callable[[], float]) -> dict[str, float]:
             stack.enter_context(mock.patch.object(owner, name, function))
 
         replace(model, '_encode', timed_encode)
-        replace(model, '_contrast', timed_contrast)
-        replace(dense_moco, '_dense_view', timer.wrap(dense_moco._dense_view, 'turn maps back'))
+        for kind, (queue, before) in queues.items():
+            replace(queue, 'contrast', timed_contrast(queue.contrast, kind, before))
+        replace(dense_branch, '_dense_view', timer.wrap(dense_branch._dense_view, 'turn maps back'))
         for owner, name, part in [
             (model.data_preprocessor, 'forward', 'normalise images'),
             (model.key_encoder, 'update', 'update key encoder'),
-            *((matcher, 'forward', 'match') for matcher in model.matchers),
-            *((queue, 'enqueue', 'queues') for queue in (model.queue, model.dense_queue) if queue is not None),
+            *((matcher, 'forward', 'match') for matcher in (model.dense.matchers if model.dense is not None else ())),
+            *((queue, 'enqueue', 'queues') for queue, _ in queues.values()),
             (optim, 'backward', 'backward: encoder'),
             (optim, 'step', 'optimiser'),
             (optim, 'zero_grad', 'optimiser'),

@@ -10,9 +10,8 @@ from mmpretrain.models.selfsup.base import BaseSelfSupervisor
 from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
 from torch import Tensor, nn
 
-from histomm import functional
 from histomm.functional import ViewGeometry
-from histomm.models.matchers import DenseView
+from histomm.models.dense_branch import DenseBranch, DenseMaps
 from histomm.models.queue import FeatureQueue
 from histomm.models.teacher import EMATeacher
 from histomm.registry import MODELS
@@ -71,26 +70,25 @@ class DenseMoCo(BaseSelfSupervisor):
         super().__init__(backbone, neck, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         if not 0 <= loss_lambda <= 1:
             raise ValueError(f'DenseMoCo: loss_lambda is {loss_lambda}, expected a value in [0, 1]')
-        if weight_norm not in ('sum', 'mean'):
-            raise ValueError(f"DenseMoCo: weight_norm is {weight_norm!r}, expected 'sum' or 'mean'")
         if bool(matchers) != bool(dense_neck):
             raise ValueError(
                 f'DenseMoCo: found {len(matchers)} matchers and dense_neck={dense_neck}, '
                 'expected both (dense) or none of them (MoCo-v2)'
             )
         self.loss_lambda = loss_lambda
-        self.reduction = 'weighted_mean' if weight_norm == 'sum' else 'mean'
         self.temperature = temperature
-        self.dense_neck = MODELS.build(dense_neck) if dense_neck else None
-        self.matchers = nn.ModuleList(MODELS.build(matcher) for matcher in matchers)
+        self.dense = None
+        if matchers:
+            self.dense = DenseBranch(
+                dense_neck, matchers, queue_len, feat_dim, temperature, weight_norm, strict_queue=strict_queue
+            )
         self.queue = FeatureQueue(queue_len, feat_dim, strict_queue)
-        self.dense_queue = FeatureQueue(queue_len, feat_dim, strict_queue) if matchers else None
         self.key_encoder = EMATeacher(self._student(), momentum, end_momentum)
 
     def _student(self) -> nn.ModuleDict:
         """What the key encoder follows."""
-        parts = dict(backbone=self.backbone, neck=self.neck, dense_neck=self.dense_neck, matchers=self.matchers)
-        return nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
+        learned = {} if self.dense is None else self.dense.learned()
+        return nn.ModuleDict(dict(backbone=self.backbone, neck=self.neck, **learned))
 
     def forward(
         self,
@@ -120,27 +118,35 @@ class DenseMoCo(BaseSelfSupervisor):
         """Both branches' losses, already weighted by λ, and the mean matched weight as ``overlap``."""
         if len(inputs) != 2:
             raise ValueError(f'DenseMoCo: found {len(inputs)} views, expected 2 (query, key); check num of MultiView')
+        return self._losses(*self._encode_views(*inputs), geometry)
+
+    def _encode_views(self, query: Tensor, key: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Encode both views; the key encoder first makes its step."""
         student = self._student()
-        query = self._encode(student, inputs[0])
+        encoded = self._encode(student, query)
         with torch.no_grad():
             self.key_encoder.update(student)
-            key = self._encode_shuffled(inputs[1])
+            return encoded, self._encode_shuffled(key)
 
-        global_loss = self._contrast(query['global'], key['global'], self.queue)
+    def _losses(
+        self, query: dict[str, Tensor], key: dict[str, Tensor], geometry: list[ViewGeometry] | None
+    ) -> dict[str, Tensor]:
+        """Losses of encoded views; their keys go into the queues."""
+        global_loss = self.queue.contrast(query['global'], key['global'], self.temperature)
         self.queue.enqueue(F.normalize(key['global'], dim=1))
-        if not self.matchers:
+        if self.dense is None:
             return dict(loss_global=global_loss)
-        dense_loss, overlap = self._dense_loss(query, key, geometry)
-        self.dense_queue.enqueue(F.normalize(key['dense'].mean((2, 3)), dim=1))
+        maps = [DenseMaps(encoded['dense'], encoded['feature']) for encoded in (query, key)]
+        dense_loss, overlap = self.dense(*maps, geometry, self.key_encoder.module['matchers'])
+        self.dense.enqueue(maps[1])
         return dict(
             loss_global=(1 - self.loss_lambda) * global_loss, loss_dense=self.loss_lambda * dense_loss, overlap=overlap
         )
 
-    @staticmethod
-    def _encode(parts: nn.ModuleDict, images: Tensor) -> dict[str, Tensor]:
+    def _encode(self, parts: nn.ModuleDict, images: Tensor) -> dict[str, Tensor]:
         """Global vector (B, C), last backbone map (B, D, H, W) and, with a dense neck, dense map (B, C, H, W)."""
         feats = parts['backbone'](images)
-        encoded = {'global': parts['neck'](feats)[0]}
+        encoded = {'global': parts['neck'](feats[-1:])[0]}
         if 'dense_neck' in parts:
             encoded.update(feature=feats[-1], dense=parts['dense_neck'](feats))
         return encoded
@@ -152,34 +158,3 @@ class DenseMoCo(BaseSelfSupervisor):
             return self._encode(parts, images)
         images, order = batch_shuffle_ddp(images)
         return {name: batch_unshuffle_ddp(value, order) for name, value in self._encode(parts, images).items()}
-
-    def _contrast(self, anchor: Tensor, positive: Tensor, queue: FeatureQueue, weight: Tensor | None = None) -> Tensor:
-        """InfoNCE of raw rows (N, C) against a queue."""
-        anchor, positive = F.normalize(anchor, dim=1), F.normalize(positive, dim=1)
-        return functional.info_nce(anchor, positive, queue.negatives(), self.temperature, weight, self.reduction)
-
-    def _dense_loss(
-        self, query: dict[str, Tensor], key: dict[str, Tensor], geometry: list[ViewGeometry] | None
-    ) -> tuple[Tensor, Tensor]:
-        """Mean loss over the matchers, and their mean weight."""
-        if geometry is None:
-            raise ValueError(
-                'DenseMoCo: its matchers need the geometry of the views, found none; '
-                'use histomm.MultiView, histomm.PackViews and histomm.ViewDataPreprocessor'
-            )
-        views = [_dense_view(*pair) for pair in zip((query, key), geometry, strict=True)]
-        losses, weights = [], []
-        for matcher, twin in zip(self.matchers, self.key_encoder.module['matchers'], strict=True):
-            matches = matcher(*views, twin)
-            losses.append(self._contrast(matches.anchor, matches.positive, self.dense_queue, matches.weight))
-            weights.append(matches.weight.detach().mean())
-        return torch.stack(losses).mean(), torch.stack(weights).mean()
-
-
-def _dense_view(encoded: dict[str, Tensor], geometry: ViewGeometry) -> DenseView:
-    """Turn a view's maps back to the orientation of the source; features serve to compare only, without gradient."""
-    turned = (
-        functional.canonicalize(feat, geometry.hflip, geometry.vflip, geometry.rot90)
-        for feat in (encoded['dense'], encoded['feature'].detach())
-    )
-    return DenseView(*turned, geometry.box)
