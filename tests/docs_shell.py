@@ -238,7 +238,7 @@ def small_training(args: list[str]) -> list[str]:
         small = pretraining_options(Path(), epochs=2 if '--resume' in others else 1, samples=8)
     else:
         small = {name: value for name, value in detection_options(Path()).items() if name not in _EMPTY}
-        small |= {'default_hooks.precise_bn': None, 'val_dataloader.dataset.pipeline.1.scale': (400, 96)}
+        small |= {'default_hooks.precise_bn': None}
     small = {name: value for name, value in small.items() if not _PLACES.search(name) and has_field(cfg, name)}
     return [*others, '--cfg-options', *options.cfg_options, *command_options(small)]
 
@@ -269,6 +269,20 @@ def draw_own_data() -> None:
 def draw_published_data() -> None:
     """NCT-CRC-HE-100K as a few drawn patches."""
     draw_patches(Path('data')).rename('data/NCT-CRC-HE-100K')
+
+
+def draw_for_detection(layout: str, folder: str) -> None:
+    """A data set of glands as it is distributed, and a backbone that counts as pre-trained."""
+    from mmpretrain.models import ResNet
+
+    drawn = draw_coco(Path('data'), layout)
+    shutil.rmtree(drawn / 'annotations')
+    drawn.rename(f'data/{folder}')
+    run = Path('work_dirs/moco_plm_r18_nct')
+    run.mkdir(parents=True)
+    weights = {f'backbone.{name}': value for name, value in ResNet(18).state_dict().items()}
+    torch.save({'state_dict': weights}, run / 'epoch_200.pth')
+    (run / 'last_checkpoint').write_text(str(run / 'epoch_200.pth'))
 
 
 def draw_for_transfer(shell: Shell) -> None:

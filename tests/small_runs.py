@@ -27,11 +27,11 @@ def draw_patches(root: Path, num: int = 9, size: int = 64) -> Path:
     return out
 
 
-def draw_coco(root: Path) -> Path:
-    """Drawn glands in the layout of GlaS, with COCO annotations."""
-    out = root / 'glas'
-    write_layout('glas', out, 6, (160, 128), seed=0)
-    assert not load_tool('tools/dataset_converters/glas.py').main([str(out)])
+def draw_coco(root: Path, layout: str = 'glas') -> Path:
+    """Drawn glands in the layout of GlaS or CRAG, with COCO annotations."""
+    out = root / layout
+    write_layout(layout, out, 6, (160, 128), seed=0)
+    assert not load_tool(f'tools/dataset_converters/{layout}.py').main([str(out)])
     return out
 
 
@@ -61,14 +61,15 @@ def detection_options(glas: Path, iters: int = 1) -> dict:
         'train_dataloader.dataset.data_root': f'{glas}/',
         'val_dataloader.dataset.data_root': f'{glas}/',
         'test_dataloader.dataset.data_root': f'{glas}/',
-        'val_evaluator.ann_file': f'{glas}/annotations/test.json',
-        'test_evaluator.ann_file': f'{glas}/annotations/test.json',
+        'val_evaluator.0.ann_file': f'{glas}/annotations/test.json',
+        'test_evaluator.0.ann_file': f'{glas}/annotations/test.json',
         'train_dataloader.batch_size': 2,
         'train_dataloader.num_workers': 0,
         'train_dataloader.persistent_workers': False,
         'val_dataloader.num_workers': 0,
         'val_dataloader.persistent_workers': False,
         'train_dataloader.dataset.pipeline.2.transforms.0.scale': [(400, 96), (400, 128)],
+        'val_dataloader.dataset.pipeline.1.scale': (400, 96),
         'train_cfg.max_iters': iters,
         'train_cfg.val_interval': iters,
         'default_hooks.logger.interval': 1,

@@ -15,14 +15,17 @@ from mmengine.runner import runner
 from histomm.doctor import environment
 
 PROBE, COLLECT_ENV = functools.cache(environment.run_probe), functools.cache(runner.collect_env)
-PAGES = sorted([REPO / 'README.md', *(REPO / 'docs').glob('*.md')])
 PREPARE = {
-    'own_data.md': lambda shell: docs_shell.draw_own_data(),
-    'configs.md': lambda shell: docs_shell.draw_published_data(),
-    'transfer.md': docs_shell.draw_for_transfer,
-    'install.md': lambda shell: docs_shell.draw_published_data(),
+    'docs/own_data.md': lambda shell: docs_shell.draw_own_data(),
+    'docs/configs.md': lambda shell: docs_shell.draw_published_data(),
+    'docs/transfer.md': docs_shell.draw_for_transfer,
+    'docs/install.md': lambda shell: docs_shell.draw_published_data(),
+    'configs/glas/README.md': lambda shell: docs_shell.draw_for_detection('glas', 'glas'),
+    'configs/crag/README.md': lambda shell: docs_shell.draw_for_detection('crag', 'CRAG'),
 }
 """What must lie in the folder before a page's commands are typed."""
+
+PAGES = sorted({REPO / 'README.md', *(REPO / 'docs').glob('*.md'), *(REPO / page for page in PREPARE)})
 
 named = pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(REPO)))
 
@@ -39,7 +42,7 @@ def shell(tmp_path, monkeypatch):
 
 @named
 def test_commands_run(page, shell):
-    PREPARE.get(page.name, lambda shell: None)(shell)
+    PREPARE.get(str(page.relative_to(REPO)), lambda shell: None)(shell)
     for block in docs_pages.blocks(page):
         try:
             shell.block(block)
@@ -141,6 +144,6 @@ def test_every_trainable_config_is_in_the_readme():
     from small_runs import shipped_configs
 
     shown = set(re.findall(r'`configs/([\w/.-]+\.py)`', (REPO / 'README.md').read_text()))
-    variants = re.compile(r'_lambda\d+\.py|_repo\.py')
+    variants = re.compile(r'_(lambda\d+|repo|[\d.]+x)\.py')
     expected = {name for name in shipped_configs() if not variants.search(name) and not name.startswith('demo/')}
     assert shown == expected

@@ -103,12 +103,12 @@ def _train(config: str, work_dir: Path, seed: int) -> tuple:
 def _data(part: str, glas: Path) -> tuple[str, str]:
     """Options that point one of val and test to the drawn glands."""
     annotations = glas / 'annotations' / 'test.json'
-    return f'{part}_dataloader.dataset.data_root={glas}', f'{part}_evaluator.ann_file={annotations}'
+    return f'{part}_dataloader.dataset.data_root={glas}', f'{part}_evaluator.0.ann_file={annotations}'
 
 
 def _test(run: Path, glas: Path) -> tuple:
     iterations = Config.fromfile(REPO / FINETUNE_CONFIG).train_cfg.max_iters
-    options = *_data('test', glas), f'test_evaluator.outfile_prefix={run / "test"}'
+    options = *_data('test', glas), f'test_evaluator.0.outfile_prefix={run / "test"}'
     checkpoint = run / f'iter_{iterations}.pth'
     return 'tools/test.py', FINETUNE_CONFIG, checkpoint, '--work-dir', run / 'test', '--cfg-options', *options
 

@@ -178,8 +178,10 @@ def check_data(report: Report, cfg: Config) -> dict[str, int]:
                 counts[where] = count
     for name in EVALUATORS:
         evaluator = cfg.get(name) or []
-        for metric in [evaluator] if isinstance(evaluator, dict) else evaluator:
+        alone = isinstance(evaluator, dict)
+        for index, metric in enumerate([evaluator] if alone else evaluator):
             path = metric.get('ann_file')
             if path and not Path(path).exists():
-                report.fault(f'{name}.ann_file', f'{path} does not exist', 'correct the path')
+                where = name if alone else f'{name}[{index}]'
+                report.fault(f'{where}.ann_file', f'{path} does not exist', 'correct the path')
     return counts

@@ -37,6 +37,7 @@ def load_config(path: str, work_dir: str | None, options: dict | None, launcher:
     Raises:
         FileNotFoundError: there is no such config.
         ModuleNotFoundError: a library that the config uses is missing.
+        ValueError: an option names a field of a list without the number of the entry.
     """
     if '::' not in path and not Path(path).is_file():
         raise FileNotFoundError(f'config {path}: no such file; give a path, or <package>::<path>, e.g. histomm::plm/…')
@@ -44,6 +45,7 @@ def load_config(path: str, work_dir: str | None, options: dict | None, launcher:
     require_libraries(cfg, path)
     cfg.launcher = launcher
     if options:
+        _check_entries_of_lists(cfg, options)
         cfg.merge_from_dict(options)
     if work_dir:
         cfg.work_dir = work_dir
@@ -51,6 +53,23 @@ def load_config(path: str, work_dir: str | None, options: dict | None, launcher:
         cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
     _drop_hooks_turned_off(cfg)
     return cfg
+
+
+def _check_entries_of_lists(cfg: Config, options: dict) -> None:
+    """Ask for the number of an entry where an option goes through a list; mmengine fails without naming the option."""
+    for option in options:
+        node, parts = cfg._cfg_dict, option.split('.')
+        for depth, part in enumerate(parts):
+            if isinstance(node, (list, tuple)):
+                if not part.isdigit():
+                    place = '.'.join(parts[:depth])
+                    raise ValueError(
+                        f'--cfg-options {option}: {place} is a list of {len(node)}, expected the number of an entry, '
+                        f'such as {place}.0.{".".join(parts[depth:])}'
+                    )
+                node = node[int(part)] if int(part) < len(node) else None
+            else:
+                node = node.get(part) if isinstance(node, dict) else None
 
 
 def _drop_hooks_turned_off(cfg: Config) -> None:

@@ -68,8 +68,9 @@ def test_options_override_what_the_configs_have(demo, monkeypatch):
                 continue
             found = Config.fromfile(REPO / stage.command[1])
             for part in key.split('.'):
-                assert part in found, f'{key} is not in {stage.command[1]}'
-                found = found[part]
+                entries = {str(i): entry for i, entry in enumerate(found)} if isinstance(found, list) else found
+                assert part in entries, f'{key} is not in {stage.command[1]}'
+                found = entries[part]
             checked += 1
     assert checked >= 10
 

@@ -439,8 +439,9 @@ def test_label_maps(tmp_path, patches):
 
 
 def test_evaluator_without_annotations(tmp_path):
-    report = examine(tmp_path, "val_evaluator = [dict(type='X', ann_file='gone.json')]")
-    assert [finding.where for finding in report.faults] == ['val_evaluator.ann_file']
+    metric = "dict(type='X', ann_file='gone.json')"
+    report = examine(tmp_path, f'val_evaluator = {metric}\ntest_evaluator = [dict(), {metric}]')
+    assert [finding.where for finding in report.faults] == ['val_evaluator.ann_file', 'test_evaluator[1].ann_file']
 
 
 # ---- parts

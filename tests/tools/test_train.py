@@ -183,6 +183,7 @@ def test_a_segmentor_trains_and_is_tested_by_the_same_scripts(tools, tmp_path, m
         (['--amp'], {}, '--amp: found no CUDA device'),
         ([], {'train_dataloader.dataset.data_root': 'no/such/folder'}, 'no/such/folder'),
         ([], {'model.loss_lambda': 2}, 'loss_lambda is 2'),
+        ([], {'model.matchers.gamma': 2}, r'model\.matchers is a list of 1, .* such as model\.matchers\.0\.gamma'),
     ],
 )
 def test_wrong_input_is_named(tools, patches, tmp_path, more, options, message):

@@ -5,7 +5,7 @@ python tools/analysis/report.py --out report.html --pretrain work_dirs/moco_plm_
     --ann data/glas/annotations/test.json --images data/glas
 
 A fine-tuning's figures are those of its last evaluation, by tools/test.py or in training. Its instances are drawn if
-its folder holds a *.segm.json, which CocoMetric writes with test_evaluator.outfile_prefix=WORK_DIR/test.
+its folder holds a *.segm.json, which CocoMetric writes with test_evaluator.0.outfile_prefix=WORK_DIR/test.
 """
 
 import argparse

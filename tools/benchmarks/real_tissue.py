@@ -101,7 +101,7 @@ def finetune(args: argparse.Namespace, backbone: Path | None, seed: int, work_di
             f'train_dataloader.dataset.data_root={glas}/',
             f'val_dataloader.dataset.data_root={glas}/',
             'val_dataloader.dataset.ann_file=annotations/testB.json',
-            f'val_evaluator.ann_file={glas}/annotations/testB.json',
+            f'val_evaluator.0.ann_file={glas}/annotations/testB.json',
             *args.finetune_options,
         )  # fmt: skip
         found = finished_ap(work_dir)

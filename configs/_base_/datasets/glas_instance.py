@@ -55,5 +55,10 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='CocoMetric', ann_file=data_root + 'annotations/test.json', metric=['bbox', 'segm'])
+# Only the first needs the file; the others take the masks that the test pipeline leaves in the samples.
+val_evaluator = [
+    dict(type='CocoMetric', ann_file=data_root + 'annotations/test.json', metric=['bbox', 'segm']),
+    dict(type='histomm.GlandMetric'),
+    dict(type='histomm.InstanceOverlapMetric'),
+]
 test_evaluator = val_evaluator

@@ -1,0 +1,8 @@
+# Twice as long.
+_base_ = 'mask-rcnn_r18_fpn_crag.py'
+
+train_cfg = dict(max_iters=30000)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
+    dict(type='MultiStepLR', by_epoch=False, begin=0, end=30000, milestones=[20000, 26000], gamma=0.1),
+]
