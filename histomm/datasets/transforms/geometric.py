@@ -18,6 +18,7 @@ from histomm.datasets.transforms.base import RandomTransform
 from histomm.registry import TRANSFORMS
 
 _PIL_MODES = {'bilinear': Image.Resampling.BILINEAR, 'bicubic': Image.Resampling.BICUBIC}
+INTERPOLATIONS = tuple(_PIL_MODES)
 
 
 def _check_probability(owner: str, name: str, value: float) -> float:

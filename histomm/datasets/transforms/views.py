@@ -18,7 +18,8 @@ class MultiView(BaseTransform):
     """Run pipelines on copies of one sample, each with its own random generator.
 
     The decoded image is shared by all views and write-protected while they are made, so a transform that would write
-    into it fails instead of spoiling the other views.
+    into it fails instead of spoiling the other views. A pipeline finds the views made before it in ``earlier_views``,
+    a tuple of their results.
 
     **Required keys:** img
 
@@ -53,11 +54,12 @@ class MultiView(BaseTransform):
         results['views'] = []
         shared = {key: value for key, value in results.items() if key not in ('views', 'rng')}
         for number, steps in enumerate(self.pipelines, start=1):
-            view = dict(shared, img=source, view=number)
+            view = dict(shared, img=source, view=number, earlier_views=tuple(results['views']))
             for step in steps:
                 view = step(view)
                 if view is None:
                     return None
+            view.pop('earlier_views', None)
             results['views'].append(view)
         return results
 
