@@ -130,6 +130,19 @@ def test_empty_images_stay_in_the_file_and_are_dropped_in_training(tool, crag):
     assert len(CocoDataset(**options, filter_cfg={'filter_empty_gt': True})) == 2
 
 
+def test_linked_folders_are_read(tool, crag, tmp_path):
+    (tmp_path / 'linked' / 'CRAG_v2').mkdir(parents=True)
+    (tmp_path / 'linked' / 'CRAG_v2' / 'CRAG').symlink_to(crag / 'CRAG')
+    assert tool.main([str(tmp_path / 'linked')]) == 0
+    images = read(tmp_path / 'linked' / 'annotations' / 'test.json')['images']
+    assert [image['file_name'] for image in images] == ['CRAG_v2/CRAG/valid/Images/test_1.png']
+
+
+def test_folder_of_one_split_is_not_the_root(tool, crag, capsys):
+    assert tool.main([str(crag / 'CRAG' / 'train')]) == 1
+    assert 'train holds no folder train/Images' in capsys.readouterr().err
+
+
 def test_what_the_archive_holds_besides_does_no_harm(tool, crag, capsys):
     images = crag / 'CRAG' / 'train' / 'Images'
     (crag / '__MACOSX' / 'CRAG' / 'train' / 'Images').mkdir(parents=True)

@@ -33,7 +33,8 @@ def find_root(data: Path) -> Path:
     """
     if not data.is_dir():
         raise ConversionError(f'{data} is not a folder; give the folder with train/Images and train/Annotation')
-    images = [path for path in data.rglob('Images') if path.is_dir() and path.parent.name in FOLDERS]
+    # Down to CRAG_v2/CRAG; unlike rglob, this also goes through links.
+    images = [path for above in ('', '*/', '*/*/') for name in FOLDERS for path in data.glob(f'{above}{name}/Images')]
     roots = sorted({path.parent.parent for path in images if '__MACOSX' not in path.parts})
     if not roots:
         raise ConversionError(f'{data} holds no folder train/Images, valid/Images or test/Images; check the path')
