@@ -1,0 +1,26 @@
+"""One command for a paper's table: recipe, plan of stages, runner, report.
+
+A recipe (``configs/reproduce/*.yaml``) names the stages that lead to each cell of a table, with the published figures.
+:mod:`.recipe` reads it, :mod:`.plan` fills in rows, columns and seeds, :mod:`.check` holds the plan against the configs
+and the data, :mod:`.record` knows what is finished, :mod:`.runner` runs the rest, :mod:`.table` shows the figures.
+"""
+
+from .check import check_plan
+from .plan import Plan, Run, make_plan
+from .recipe import Recipe, RecipeError, read_recipe
+from .runner import Launch, StageFailed, run_plan
+from .table import write_report
+
+__all__ = [
+    'Launch',
+    'Plan',
+    'Recipe',
+    'RecipeError',
+    'Run',
+    'StageFailed',
+    'check_plan',
+    'make_plan',
+    'read_recipe',
+    'run_plan',
+    'write_report',
+]

@@ -1,0 +1,205 @@
+"""From a recipe to the runs behind each cell of its table."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from .recipe import Column, Recipe, RecipeError, Row
+
+ROOT, WORK = '<root>', '<work>'
+"""What stands in a plan for the folder of the data and that of the results, so that both can be moved."""
+
+_NAME = re.compile(r'\{([\w-]+)\}')
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stage with everything filled in but :data:`ROOT` and :data:`WORK`.
+
+    Attributes:
+        stage: Its name in the recipe.
+        kind: Key of :data:`~.recipe.KINDS`.
+        folder: Where its results go, below the work directory. No two runs share one.
+        target: Script of a command; config of a training or test.
+        args: Arguments of a command; the checkpoint of a test.
+        options: Config options of a training or test, as on the command line: dotted name to text.
+        new: Which of them the config does not have yet.
+        outputs: Files that a command leaves in its folder.
+        needs: Folders of the runs whose results it uses.
+    """
+
+    stage: str
+    kind: str
+    folder: str
+    target: str
+    args: tuple[str, ...]
+    options: Mapping[str, str]
+    new: frozenset[str]
+    outputs: tuple[str, ...]
+    needs: tuple[str, ...]
+
+    @property
+    def out(self) -> str:
+        """Its folder, with :data:`WORK` before it."""
+        return f'{WORK}/{self.folder}'
+
+    def data(self) -> set[str]:
+        """What it reads below :data:`ROOT`, or elsewhere outside the work directory."""
+        return {text for text in (*self.args, *self.options.values()) if text.startswith((ROOT, '/'))}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a table.
+
+    Attributes:
+        recipe: The recipe.
+        seeds: How many seeds.
+        runs: By folder, each after those that it needs.
+        cells: (row, column) to the folders of the runs that give its figure: one for each seed, or one alone where the
+            seed is used nowhere.
+    """
+
+    recipe: Recipe
+    seeds: int
+    runs: dict[str, Run] = field(default_factory=dict)
+    cells: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def goals(self) -> dict[str, set[str]]:
+        """Folders of the runs that give figures, with the metrics that are wanted of each."""
+        found: dict[str, set[str]] = {}
+        for (_, column), folders in self.cells.items():
+            for folder in folders:
+                found.setdefault(folder, set()).add(self.recipe.columns[column].metric)
+        return found
+
+
+def make_plan(
+    recipe: Recipe, seeds: int | None = None, rows: tuple[str, ...] = ('*',), columns: tuple[str, ...] = ('*',)
+) -> Plan:
+    """Fill in the stages for every row, column and seed.
+
+    Args:
+        recipe: The recipe.
+        seeds: How many, instead of the recipe's.
+        rows: Patterns of the rows to run, as in :mod:`fnmatch`.
+        columns: Likewise.
+
+    Raises:
+        RecipeError: an unknown name in braces, stages that need each other in a circle, two runs that differ in one
+            folder, or patterns that fit nothing.
+    """
+    plan = Plan(recipe, recipe.seeds if seeds is None else seeds)
+    for row in _chosen('rows', recipe.rows, rows, recipe):
+        for column in _chosen('columns', recipe.columns, columns, recipe):
+            stage = recipe.columns[column].stage
+            folders = [_add(plan, stage, recipe.rows[row], seed, ()) for seed in range(plan.seeds)]
+            plan.cells[row, column] = list(dict.fromkeys(folders))
+    return plan
+
+
+def _chosen(what: str, known: Mapping[str, Row | Column], patterns: tuple[str, ...], recipe: Recipe) -> list[str]:
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            raise RecipeError(f'recipe {recipe.path}: {what}: {pattern!r} fits none of {", ".join(known)}')
+    return [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def _add(plan: Plan, name: str, row: Row, seed: int, path: tuple[str, ...]) -> str:
+    """Add a stage for a row and seed, after what it needs; its folder."""
+    name = row.instead.get(name, name)
+    stage = plan.recipe.stages[name]
+    if name in path:
+        raise _error(plan, f'stages.{name}', f'needs itself by way of {", ".join(path[path.index(name) :])}')
+    values = _Values(plan, row, seed, (*path, name))
+    folder = values.fill(stage.folder, f'stages.{name}.folder')
+    values.out = f'{WORK}/{folder}'
+
+    def text(part: str, value: object) -> str:
+        return values.fill(value, f'stages.{name}.{part}')
+
+    options = {key: text(f'options.{key}', value) for key, value in stage.fields.get('options', {}).items()}
+    target = 'script' if stage.kind == 'command' else 'config'
+    args = [stage.fields['checkpoint']] if stage.kind == 'test' else stage.fields.get('args', [])
+    run = Run(
+        stage=name,
+        kind=stage.kind,
+        folder=folder,
+        target=text(target, stage.fields[target]),
+        args=tuple(text('args', value) for value in args),
+        options={key.removeprefix('+'): value for key, value in options.items()},
+        new=frozenset(key[1:] for key in options if key.startswith('+')),
+        outputs=tuple(text('outputs', value) for value in stage.fields.get('outputs', [])),
+        needs=tuple(dict.fromkeys(values.needs)),
+    )  # fmt: skip
+    other = plan.runs.setdefault(folder, run)
+    if other != run:
+        raise _error(
+            plan, f'stages.{name}.folder',
+            f'{folder!r} is that of two different runs ({_difference(other, run)}); put what tells them apart into it',
+        )  # fmt: skip
+    return folder
+
+
+def _difference(one: Run, two: Run) -> str:
+    if one.options != two.options:
+        keys = [key for key in {**one.options, **two.options} if one.options.get(key) != two.options.get(key)]
+        return f'options.{keys[0]}: {one.options.get(keys[0])} and {two.options.get(keys[0])}'
+    name = next(name for name in vars(one) if getattr(one, name) != getattr(two, name))
+    return f'{name}: {getattr(one, name)} and {getattr(two, name)}'
+
+
+class _Values:
+    """Values of the names in braces, for one run.
+
+    Args:
+        plan: Where the stages that are named are added.
+        row: Of the table.
+        seed: Number.
+        path: Stages on the way here, the run's own last.
+    """
+
+    def __init__(self, plan: Plan, row: Row, seed: int, path: tuple[str, ...]) -> None:
+        self.plan, self.row, self.path = plan, row, path
+        self.out: str | None = None
+        self.fixed = {'root': ROOT, 'work': WORK, 'seed': str(seed)}
+        self.names = {**plan.recipe.names, **row.names}
+        self.needs: list[str] = []
+
+    def fill(self, value: object, where: str, within: tuple[str, ...] = ()) -> str:
+        """A value as text for the command line, with every name in it replaced by its value."""
+        if isinstance(value, list):
+            return '[' + ','.join(self.fill(part, where, within) for part in value) + ']'
+        return _NAME.sub(lambda match: self._value(match[1], where, within), str(value))
+
+    def _value(self, name: str, where: str, within: tuple[str, ...]) -> str:
+        if name in self.fixed:
+            return self.fixed[name]
+        if name == 'out' and self.out:
+            return self.out
+        if name in within:
+            raise _error(self.plan, where, f'{{{name}}} refers to itself')
+        if name in self.names:
+            return self.fill(self.names[name], where, (*within, name))
+        if name in self.plan.recipe.stages:
+            folder = _add(self.plan, name, self.row, int(self.fixed['seed']), self.path)
+            self.needs.append(folder)
+            return f'{WORK}/{folder}'
+        known = ', '.join([*self.fixed, 'out', *self.names, *self.plan.recipe.stages])
+        raise _error(self.plan, where, f'{{{name}}} is no stage and no name, expected one of {known}')
+
+
+def _error(plan: Plan, field: str, problem: str) -> RecipeError:
+    return RecipeError(f'recipe {plan.recipe.path}: {field}: {problem}')
+
+
+def ancestors(plan: Plan, folder: str) -> Iterator[str]:
+    """Folders of all runs that lead to one, each once, the nearest first."""
+    seen, queue = set(), list(plan.runs[folder].needs)
+    while queue:
+        current = queue.pop(0)
+        if current not in seen:
+            seen.add(current)
+            yield current
+            queue += plan.runs[current].needs

@@ -1,0 +1,131 @@
+"""The table of a recipe: figures beside the published ones, as text, Markdown and HTML."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from histomm.engine.fileio import write_atomic
+from histomm.visualization.report import Report
+
+from .plan import Plan
+from .recipe import FULL, Column
+from .record import Records
+from .runner import Commands
+
+NOT_RUN, BEGUN = 'not run yet', 'begun'
+NOT_COMPARABLE = (
+    'The budget is {budget!r}, not that of the paper: these figures cannot be compared with the published ones. {note}'
+)
+
+
+def cell_text(values: Sequence[float], planned: int, column: Column) -> str:
+    """``mean ± sd (n seeds)``, with how many were planned if some are not there yet.
+
+    Args:
+        values: One for each seed that is finished, at least one.
+        planned: How many there will be.
+        column: Scale and digits.
+    """
+    mean, digits = statistics.mean(values) * column.scale, column.digits
+    text = f'{mean:.{digits}f}'
+    if len(values) > 1:
+        text += f' ± {statistics.stdev(values) * column.scale:.{digits}f}'
+    count = f'n = {len(values)}' if len(values) == planned else f'n = {len(values)} of {planned}'
+    return f'{text} ({count})'
+
+
+def rows(plan: Plan, records: Records) -> tuple[list[str], list[list[str | None]]]:
+    """Head and lines of the table: for each column ours and the paper's; None where there is no figure to be had."""
+    recipe = plan.recipe
+    columns = {name: column for name, column in recipe.columns.items() if any(name == key for _, key in plan.cells)}
+    head = ['', *(text for name in columns for text in (name, 'paper'))]
+    lines = []
+    for row in dict.fromkeys(row for row, _ in plan.cells):
+        line: list[str | None] = [row]
+        for name, column in columns.items():
+            published = recipe.rows[row].published.get(name)
+            printed = None if published is None else f'{published:.{column.digits}f}'
+            line += [_ours(plan, records, row, name), printed]
+        lines.append(line)
+    return head, lines
+
+
+def _ours(plan: Plan, records: Records, row: str, name: str) -> str:
+    column, folders = plan.recipe.columns[name], plan.cells[row, name]
+    runs = [plan.runs[folder] for folder in folders]
+    values = [records.read(run)['metrics'][column.metric] for run in runs if records.finished(run)]
+    if values:
+        return cell_text(values, len(runs), column)
+    return BEGUN if any(records.read(run) and not records.changes(run) for run in runs) else NOT_RUN
+
+
+def facts(plan: Plan, records: Records) -> dict[str, str]:
+    """What one has to know beside the figures."""
+    recipe, done = plan.recipe, [records.read(run) for run in plan.runs.values() if records.finished(run)]
+
+    def all_of(name: str) -> str:
+        return '; '.join(dict.fromkeys(record[name] for record in done)) or 'nothing has run yet'
+
+    hours = sum(record['seconds'] for record in done) / 3600
+    return {
+        'Published figures': f'{recipe.paper}, {recipe.table}',
+        'Recipe': recipe.path.name,
+        'Budget': recipe.budget if recipe.budget == FULL else f'{recipe.budget}: {recipe.budget_note}',
+        'Seeds': ', '.join(map(str, range(plan.seeds))),
+        'Stages': f'{len(done)} of {len(plan.runs)} finished, {hours:.1f} hours of work',
+        'Commit': all_of('commit'),
+        'Hardware': all_of('machine'),
+        'Software': all_of('versions'),
+    }
+
+
+def warning(plan: Plan) -> str:
+    """A sentence for budgets other than the paper's; empty for the paper's."""
+    recipe = plan.recipe
+    if recipe.budget == FULL:
+        return ''
+    return NOT_COMPARABLE.format(budget=recipe.budget, note=recipe.budget_note).strip()
+
+
+def how_to_read(plan: Plan) -> str:
+    """What stands in the cells."""
+    return (
+        'Ours: mean ± standard deviation over seeds. Paper: '
+        f'{plan.recipe.table}, as printed; a dash where nothing was printed.'
+    )
+
+
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str | None]]) -> str:
+    """The table in Markdown."""
+    ruler = ['---', *['--:'] * (len(head) - 1)]
+    text = [[' ' if cell == '' else '–' if cell is None else cell for cell in line] for line in (head, ruler, *lines)]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in text)
+
+
+def markdown(plan: Plan, records: Records) -> str:
+    """The report in Markdown."""
+    recipe = plan.recipe
+    parts = [f'# {recipe.title}', warning(plan), markdown_table(*rows(plan, records)), how_to_read(plan)]
+    parts += [*recipe.notes, '\n'.join(f'- {name}: {value}' for name, value in facts(plan, records).items())]
+    return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+def page(plan: Plan, records: Records, commands: Commands) -> Report:
+    """The report as a page, with every command."""
+    report = Report(plan.recipe.title, warning(plan))
+    report.add_table(*rows(plan, records), how_to_read(plan))
+    report.add_text('\n\n'.join(plan.recipe.notes)).add_facts(facts(plan, records))
+    report.add_section('Stages')
+    stages = []
+    for run in plan.runs.values():
+        finished = records.finished(run)
+        stages.append([run.folder, f'{records.read(run)["seconds"]:.0f} s' if finished else NOT_RUN])
+    report.add_table(['Stage', 'Took'], stages)
+    report.add_section('Commands').add_text('In the folder of the repository:')
+    return report.add_commands(commands.of(run).text() for run in plan.runs.values())
+
+
+def write_report(plan: Plan, records: Records, commands: Commands, folder: Path) -> None:
+    """Write ``report.md`` and ``report.html``, as things stand."""
+    write_atomic(markdown(plan, records).encode(), folder / 'report.md')
+    page(plan, records, commands).write(folder / 'report.html')
