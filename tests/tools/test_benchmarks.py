@@ -219,8 +219,3 @@ def test_methods_are_those_of_the_paper(step):
     assert all(settings == shared[0] for settings in shared)
     matchers = [[matcher.type.rpartition('.')[2] for matcher in model.get('matchers', [])] for model in models.values()]
     assert matchers == [[], ['FeatureMatcher'], ['FeatureMatcher', 'LocationMatcher'], ['PreciseLocationMatcher']]
-
-
-def test_without_git_the_commit_is_unknown(timing, monkeypatch):
-    monkeypatch.setenv('PATH', '')
-    assert timing._commit().startswith('unknown')

@@ -10,22 +10,19 @@ its folder holds a *.segm.json, which CocoMetric writes with test_evaluator.0.ou
 
 import argparse
 import datetime
-import os
-import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
 
 from histomm.datasets.transforms import UnreadableImageError, read_image
+from histomm.engine.provenance import machine, versions
 from histomm.visualization.colors import BLUE, GREEN, ORANGE, PURPLE, VERMILION
 from histomm.visualization.curves import plot_curves, read_metrics, read_scalars
 from histomm.visualization.instances import CocoImage, decode_masks, draw_outlines, read_coco, read_predictions
 from histomm.visualization.report import Item, Report
 
-PACKAGES = ('histomm', 'torch', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain', 'onedl-mmdetection', 'numpy')
 METRICS = {
     'coco/bbox_mAP': 'AP box',
     'coco/bbox_mAP_50': 'AP50 box',
@@ -75,29 +72,6 @@ def named(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def describe_machine() -> str:
-    """Processors, their number, and the GPU if there is one."""
-    import torch
-
-    info = Path('/proc/cpuinfo')
-    models = [line.split(':', 1)[1].strip() for line in info.read_text().splitlines() if line.startswith('model name')]
-    cpu = models[0] if info.is_file() and models else platform.processor() or platform.machine()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    gpu = f', {torch.cuda.get_device_name()}' if torch.cuda.is_available() else ', no GPU'
-    return f'{cores} cores of {cpu}{gpu}'
-
-
-def describe_versions() -> str:
-    """Installed versions of what matters, one after the other."""
-    found = [f'Python {platform.python_version()}']
-    for package in PACKAGES:
-        try:
-            found.append(f'{package} {version(package)}')
-        except PackageNotFoundError:
-            continue
-    return ', '.join(found)
-
-
 def describe_run(work_dir: Path) -> str:
     """Config and seed of a run."""
     dumped = sorted(path for path in work_dir.iterdir() if path.suffix in ('.py', '.yaml', '.yml', '.json'))
@@ -109,12 +83,12 @@ def describe_run(work_dir: Path) -> str:
 
 def add_facts(report: Report, args: argparse.Namespace) -> None:
     """Where and with what the runs were made."""
-    facts = {'Made': datetime.datetime.now().strftime('%Y-%m-%d %H:%M'), 'Machine': describe_machine()}
+    facts = {'Made': datetime.datetime.now().strftime('%Y-%m-%d %H:%M'), 'Machine': machine()}
     if args.pretrain:
         facts['Pre-training'] = describe_run(args.pretrain)
     for name, work_dir in args.finetune:
         facts[f'Fine-tuning, {name}'] = describe_run(work_dir)
-    facts['Versions'] = describe_versions()
+    facts['Versions'] = versions()
     report.add_facts(facts)
 
 

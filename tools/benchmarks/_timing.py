@@ -9,7 +9,6 @@ import os
 import platform
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+
+from histomm.engine.provenance import commit, processor
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCKS = ('cpu', 'wall')
@@ -117,7 +118,7 @@ def provenance(repeats: int, clock: str, device: torch.device) -> str:
     load = ', '.join(f'{value:.1f}' for value in os.getloadavg())
     lines = [
         f'Command: `{shlex.join(["python", _from_root(sys.argv[0]), *sys.argv[1:]])}`',
-        f'Commit: {_commit()}',
+        f'Commit: {commit(ROOT)}',
         f'Hardware: {_hardware(device)}',
         f'Software: Python {platform.python_version()}, torch {torch.__version__}',
         f'Timing: {clock} time, threads: {torch.get_num_threads()}, {repeats} turns after one that does not count; '
@@ -139,27 +140,6 @@ def _from_root(script: str) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else script
 
 
-def _commit() -> str:
-    """Short hash of the checkout, and whether what runs differed from it."""
-
-    def git(*command: str) -> str:
-        return subprocess.run(
-            ['git', '-C', str(ROOT), *command], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        changed = git('status', '--porcelain', '--', 'configs', 'histomm', 'tools')
-        return git('rev-parse', '--short', 'HEAD') + (' with changes' if changed else '')
-    except (OSError, subprocess.CalledProcessError):
-        return 'unknown (no git checkout)'
-
-
 def _hardware(device: torch.device) -> str:
     """Processor and, if it is used, accelerator."""
-    model = platform.processor() or platform.machine()
-    info = Path('/proc/cpuinfo')
-    if info.is_file():
-        named = [line.split(':', 1)[1].strip() for line in info.read_text().splitlines() if 'model name' in line]
-        model = named[0] if named else model
-    cores = f'{model}, {len(os.sched_getaffinity(0))} cores'
-    return f'{torch.cuda.get_device_name(device)}; {cores}' if device.type == 'cuda' else cores
+    return f'{torch.cuda.get_device_name(device)}; {processor()}' if device.type == 'cuda' else processor()
