@@ -35,10 +35,20 @@ def draw_coco(root: Path, layout: str = 'glas') -> Path:
     return out
 
 
+def draw_bcss(root: Path) -> Path:
+    """Drawn regions of BCSS, cut into patches of 64 pixels."""
+    out = root / 'BCSS'
+    write_layout('bcss', root / 'BCSS_rois', 9, (200, 130), seed=0)
+    arguments = [str(root / 'BCSS_rois'), '--out', str(out), '--patch', '128', '--size', '64']
+    assert not load_tool('tools/dataset_converters/bcss.py').main(arguments)
+    return out
+
+
 def pretraining_options(patches: Path, batch_size: int = 4, epochs: int = 1, samples: int | None = None) -> dict:
     """Settings that make a pre-training config run for seconds."""
     return {
         'train_dataloader.dataset.data_root': str(patches),
+        'train_dataloader.dataset.exclude_patients': '',
         'train_dataloader.batch_size': batch_size,
         'train_dataloader.num_workers': 0,
         'train_dataloader.persistent_workers': False,
@@ -81,6 +91,28 @@ def detection_options(glas: Path, iters: int = 1) -> dict:
         'model.train_cfg.rcnn.sampler.num': 16,
         'model.test_cfg.rpn.nms_pre': 50,
         'model.test_cfg.rpn.max_per_img': 20,
+    }
+
+
+def segmentation_options(bcss: Path, epochs: int = 1) -> dict:
+    """Settings that make a semantic segmentation config run for seconds."""
+    options = {}
+    for name in ('train', 'val', 'test'):
+        options |= {
+            f'{name}_dataloader.dataset.data_root': str(bcss),
+            f'{name}_dataloader.dataset.indices': 4,
+            f'{name}_dataloader.batch_size': 2,
+            f'{name}_dataloader.num_workers': 0,
+            f'{name}_dataloader.persistent_workers': False,
+            f'{name}_dataloader.dataset.pipeline.{2 if name == "train" else 1}.scale': 64,
+        }
+    return options | {
+        'train_dataloader.pin_memory': False,
+        'train_dataloader.dataset.pipeline.3.size': 64,
+        'train_cfg.max_epochs': epochs,
+        'default_hooks.logger.interval': 1,
+        'default_hooks.features.interval': 1,
+        'default_hooks.checkpoint.interval': 1,
     }
 
 

@@ -11,9 +11,11 @@ from mmengine.hooks import Hook
 from small_runs import (
     REPO,
     detection_options,
+    draw_bcss,
     draw_coco,
     draw_patches,
     pretraining_options,
+    segmentation_options,
     shipped_configs,
     small_config,
 )
@@ -27,12 +29,15 @@ SCHEDULES = re.compile(r'_[\d.]+x\.py$')
 @pytest.fixture(scope='session')
 def drawn(tmp_path_factory):
     root = tmp_path_factory.mktemp('drawn')
-    return {'pretraining': draw_patches(root), 'detection': draw_coco(root)}
+    return {'pretraining': draw_patches(root), 'detection': draw_coco(root), 'segmentation': draw_bcss(root)}
 
 
 def _options(path, drawn):
-    if Config.fromfile(str(path)).model.type.startswith('histomm.'):
+    model = Config.fromfile(str(path)).model.type
+    if model.startswith('histomm.'):
         return pretraining_options(drawn['pretraining'])
+    if model == 'EncoderDecoder':
+        return segmentation_options(drawn['segmentation'])
     return detection_options(drawn['detection'])
 
 
@@ -58,9 +63,10 @@ def test_config_runs_a_step(name, drawn, tmp_path):
     assert math.isfinite(loss)
     after = dict(runner.model.named_parameters())
     assert all(torch.isfinite(after[key]).all() for key in before)
-    backbone = [key for key in before if key.startswith('backbone.conv1')]
-    assert backbone
-    assert all(not torch.equal(before[key], after[key]) for key in backbone)
+    first = 'decode_head.decoder.blocks.0' if runner.cfg.model.backbone.get('frozen_stages') == 4 else 'backbone.conv1'
+    trained = [key for key in before if key.startswith(first)]
+    assert trained
+    assert all(not torch.equal(before[key], after[key]) for key in trained)
 
 
 @pytest.mark.parametrize('name', shipped_configs())

@@ -34,8 +34,9 @@ def class_areas(prediction: Tensor, truth: Tensor, num_classes: int, ignore_inde
         raise ValueError(
             f'the prediction has shape {tuple(prediction.shape)}, the truth {tuple(truth.shape)}; expected the same'
         )
+    truth = truth.to(prediction.device)
     counted = truth != ignore_index
-    prediction, truth = prediction[counted].long(), truth[counted].to(prediction.device).long()
+    prediction, truth = prediction[counted].long(), truth[counted].long()
     for name, values in (('prediction', prediction), ('truth', truth)):
         wrong = values[(values < 0) | (values >= num_classes)]
         if len(wrong):
