@@ -10,6 +10,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from histomm.datasets.patch_sources import Item, folder_label, read_csv, read_list, scan_folder
+from histomm.datasets.patients import PatientOverlapError, read_participants, some, tcga_participant, warn_unnamed
 from histomm.datasets.samplers import SampleIndex
 from histomm.datasets.transforms.base import view_generator
 from histomm.datasets.transforms.loading import EXTENSIONS, UnreadableImageError
@@ -38,6 +39,10 @@ class PatchDataset(BaseDataset):
         classes: Class names in order of their number. By default the names found, sorted; none if the list has numbers.
         exclude: Patterns of paths to leave out, such as ``'*/testB_*'``, matched as in :mod:`fnmatch` (``*`` also
             matches ``/``) against the path below ``data_root`` or as listed. A pattern without a match is warned about.
+        exclude_patients: File or files of TCGA participants to leave out, one barcode a line, such as the
+            ``participants.txt`` of the test data. How many images were left out is logged, images without a barcode in
+            their path are kept and warned about.
+        patient_overlap: What to do with images of ``exclude_patients``: 'exclude' leaves them out, 'raise' refuses.
         extensions: Extensions that count as images, in any case.
         unreadable: What to do when ``LoadPatch`` cannot read a file: 'raise', or 'skip' to put another sample in its
             place. It is drawn by (seed, epoch, sample index), so the number of workers does not matter.
@@ -49,8 +54,10 @@ class PatchDataset(BaseDataset):
         max_refetch: How many replacements may be unreadable in a row.
 
     Raises:
-        FileNotFoundError: a folder, the list file or a file it names is missing.
-        ValueError: no images, an unknown extension, a missing or unknown label, or a bad argument.
+        FileNotFoundError: a folder, the list file, a file it names or a list of participants is missing.
+        PatientOverlapError: ``patient_overlap`` is 'raise' and an image is of a participant to leave out.
+        ValueError: no images, no barcode in any path though ``exclude_patients`` is given, an unknown extension, a
+            missing or unknown label, or a bad argument.
     """
 
     def __init__(
@@ -62,6 +69,8 @@ class PatchDataset(BaseDataset):
         with_labels: bool = False,
         classes: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
+        exclude_patients: str | Sequence[str] = (),
+        patient_overlap: str = 'exclude',
         extensions: Sequence[str] = EXTENSIONS,
         unreadable: str = 'raise',
         indices: int | Sequence[int] | None = None,
@@ -75,6 +84,9 @@ class PatchDataset(BaseDataset):
         self.path_column, self.label_column = path_column, label_column
         self.with_labels = with_labels
         self.exclude = [exclude] if isinstance(exclude, str) else list(exclude)
+        listed = [exclude_patients] if isinstance(exclude_patients, str | os.PathLike) else exclude_patients
+        self.exclude_patients = [os.fspath(path) for path in listed if path]
+        self.patient_overlap = patient_overlap
         self.extensions = tuple(kind.lower().lstrip('.') for kind in extensions)
         self.unreadable = unreadable
         self._flags: torch.Tensor | None = None
@@ -92,6 +104,10 @@ class PatchDataset(BaseDataset):
     def _check_arguments(self) -> None:
         if self.unreadable not in ('raise', 'skip'):
             raise ValueError(f"PatchDataset: unreadable is {self.unreadable!r}, expected 'raise' or 'skip'")
+        if self.patient_overlap not in ('exclude', 'raise'):
+            raise ValueError(
+                f"PatchDataset: patient_overlap is {self.patient_overlap!r}, expected 'exclude' or 'raise'"
+            )
         unknown = [kind for kind in self.extensions if kind not in EXTENSIONS]
         if unknown or not self.extensions:
             raise ValueError(f'PatchDataset: extensions are {self.extensions}, expected some of {EXTENSIONS}')
@@ -102,7 +118,7 @@ class PatchDataset(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Find all samples; called once by ``full_init``."""
-        items = self._listed() if self.list_file else self._scanned()
+        items = self._without_patients(self._listed() if self.list_file else self._scanned())
         if not self.with_labels:
             return [dict(img_path=path) for path, _ in items]
         numbers = self._numbers(items)
@@ -150,6 +166,28 @@ class PatchDataset(BaseDataset):
                 raise ValueError(f'PatchDataset: exclude pattern {pattern!r} leaves no images of {len(pairs)}')
             pairs = kept
         return pairs
+
+    def _without_patients(self, items: list[Item]) -> list[Item]:
+        """Items that are of no participant to leave out."""
+        if not self.exclude_patients:
+            return items
+        lists = ', '.join(self.exclude_patients)
+        excluded = set().union(*map(read_participants, self.exclude_patients))
+        found = [tcga_participant(path) for path, _ in items]
+        unnamed = [path for (path, _), name in zip(items, found, strict=True) if name is None]
+        warn_unnamed(unnamed, len(items), 'PatchDataset')
+        shared = excluded.intersection(found)
+        kept = [item for item, name in zip(items, found, strict=True) if name not in excluded]
+        what = f'{len(items) - len(kept)} of {len(items)} images, of {len(shared)} participants that {lists} names'
+        if shared and self.patient_overlap == 'raise':
+            raise PatientOverlapError(
+                f'PatchDataset: found {what}, {some(shared)}, expected none; '
+                "remove them or set patient_overlap='exclude'"
+            )
+        if not kept:
+            raise ValueError(f'PatchDataset: leaving out {what}, leaves no images; use other images')
+        print_log(f'PatchDataset: left out {what}', 'current')
+        return kept
 
     def _numbers(self, items: list[Item]) -> dict[str, int]:
         """Number of each label; sets the classes where none are given."""

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from histomm.datasets import PatchDataset, SampleIndex, SeededSampler, patch_dataset
+from histomm.datasets import PatchDataset, SampleIndex, SeededSampler, patch_dataset, patients
+from histomm.datasets.patients import PatientOverlapError
 from histomm.datasets.transforms import UnreadableImageError
 
 VIEW = [dict(type='histomm.RandomResizedCrop', size=8)]
@@ -203,3 +204,65 @@ def test_real_folder(real_data):
     paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
     assert sum('/train_' in path and '/Warwick_QU_Dataset/' in path for path in paths) >= 85
     assert not any('testB' in path or 'anno' in path for path in paths)
+
+
+@pytest.fixture
+def slides(tmp_path):
+    """Two images each of three participants, a list of one of them, and an image of nobody known."""
+    for name in ('TCGA-AA-0001-01Z', 'TCGA-AA-0002-01Z', 'TCGA-AA-0003-01Z'):
+        for number in range(2):
+            path = tmp_path / 'slides' / name / f'{number}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros((12, 12, 3), np.uint8)).save(path)
+    (tmp_path / 'participants.txt').write_text('TCGA-AA-0002\nTCGA-ZZ-9999\n')
+    return tmp_path / 'slides'
+
+
+@pytest.mark.parametrize('listed', [False, True])
+def test_patients_of_the_test_set_are_left_out(slides, listed, monkeypatch):
+    said = []
+    monkeypatch.setattr(patch_dataset, 'print_log', lambda text, logger: said.append(text))
+    source = dict(data_root=str(slides))
+    if listed:
+        (slides / 'list.txt').write_text(''.join(f'{name}\n' for name, _ in names(PatchDataset(**source), slides)))
+        source['list_file'] = 'list.txt'
+    participants = slides.parent / 'participants.txt'
+    dataset = PatchDataset(**source, exclude_patients=str(participants))
+    assert [name for name, _ in names(dataset, slides)] == [
+        'TCGA-AA-0001-01Z/0.png',
+        'TCGA-AA-0001-01Z/1.png',
+        'TCGA-AA-0003-01Z/0.png',
+        'TCGA-AA-0003-01Z/1.png',
+    ]
+    assert said == [f'PatchDataset: left out 2 of 6 images, of 1 participants that {participants} names']
+
+
+def test_several_lists_of_patients(slides):
+    (slides.parent / 'more.txt').write_text('TCGA-AA-0001\n')
+    lists = [str(slides.parent / 'participants.txt'), str(slides.parent / 'more.txt')]
+    assert len(PatchDataset(str(slides), exclude_patients=lists)) == 2
+    (slides.parent / 'more.txt').write_text('TCGA-AA-0001\nTCGA-AA-0003\n')
+    with pytest.raises(ValueError, match='leaves no images'):
+        PatchDataset(str(slides), exclude_patients=lists)
+
+
+def test_patients_of_the_test_set_can_be_refused(slides):
+    guard = dict(exclude_patients=str(slides.parent / 'participants.txt'), patient_overlap='raise')
+    with pytest.raises(PatientOverlapError, match=r'found 2 of 6 images, of 1 participants .* TCGA-AA-0002, expected'):
+        PatchDataset(str(slides), **guard)
+    assert len(PatchDataset(str(slides), exclude='TCGA-AA-0002*', **guard)) == 4
+    with pytest.raises(ValueError, match="patient_overlap is 'warn'"):
+        PatchDataset(str(slides), patient_overlap='warn')
+
+
+def test_a_guard_that_cannot_tell_patients_says_so(slides, tree, monkeypatch):
+    guard = dict(exclude_patients=str(slides.parent / 'participants.txt'))
+    with pytest.raises(ValueError, match='none of 5 names has a TCGA barcode'):
+        PatchDataset(str(tree), **guard)
+    with pytest.raises(FileNotFoundError, match=r'list of participants .*none\.txt does not exist'):
+        PatchDataset(str(slides), exclude_patients='none.txt')
+    said = []
+    monkeypatch.setattr(patients, 'print_log', lambda text, logger, level: said.append(text))
+    (slides / 'unknown.png').write_bytes((slides / 'TCGA-AA-0001-01Z/0.png').read_bytes())
+    assert len(PatchDataset(str(slides), **guard)) == 5
+    assert said == [f'PatchDataset: 1 of 7 names have no TCGA barcode and were not compared: {slides}/unknown.png']
