@@ -16,9 +16,19 @@ import pytest
 import torch
 import yaml
 from docs_pages import Block, words
-from small_runs import REPO, command_options, detection_options, draw_coco, draw_patches, has_field, pretraining_options
+from small_runs import (
+    REPO,
+    command_options,
+    detection_options,
+    draw_coco,
+    draw_patches,
+    fitting,
+    pretraining_options,
+    segmentation_options,
+)
 
 from histomm.config_file import read_config
+from histomm.datasets.synthetic import write_layout
 from histomm.datasets.transforms import read_image
 
 PARSED_ONLY = {
@@ -236,10 +246,12 @@ def small_training(args: list[str]) -> list[str]:
     cfg = read_config(others[1])
     if cfg.model.type.startswith('histomm.'):
         small = pretraining_options(Path(), epochs=2 if '--resume' in others else 1, samples=8)
+    elif cfg.model.type == 'EncoderDecoder':
+        small = segmentation_options(Path())
     else:
         small = {name: value for name, value in detection_options(Path()).items() if name not in _EMPTY}
         small |= {'default_hooks.precise_bn': None}
-    small = {name: value for name, value in small.items() if not _PLACES.search(name) and has_field(cfg, name)}
+    small = {name: value for name, value in fitting(cfg, small).items() if not _PLACES.search(name)}
     return [*others, '--cfg-options', *options.cfg_options, *command_options(small)]
 
 
@@ -273,12 +285,22 @@ def draw_published_data() -> None:
 
 def draw_for_detection(layout: str, folder: str) -> None:
     """A data set of glands as it is distributed, and a backbone that counts as pre-trained."""
-    from mmpretrain.models import ResNet
-
     drawn = draw_coco(Path('data'), layout)
     shutil.rmtree(drawn / 'annotations')
     drawn.rename(f'data/{folder}')
-    run = Path('work_dirs/moco_plm_r18_nct')
+    pretend_pretraining(Path('work_dirs/moco_plm_r18_nct'))
+
+
+def draw_for_segmentation() -> None:
+    """Regions of BCSS as they are distributed, and a backbone that counts as pre-trained."""
+    write_layout('bcss', 'data/BCSS_rois', 9, 64)
+    pretend_pretraining(Path('work_dirs/moco_plm_r18_tcga-brca'))
+
+
+def pretend_pretraining(run: Path) -> None:
+    """A work directory with random weights in place of pre-trained ones."""
+    from mmpretrain.models import ResNet
+
     run.mkdir(parents=True)
     weights = {f'backbone.{name}': value for name, value in ResNet(18).state_dict().items()}
     torch.save({'state_dict': weights}, run / 'epoch_200.pth')
