@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms.functional as TF
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 from torchvision.transforms import ColorJitter as TorchvisionJitter
 
 from histomm.datasets.samplers import SampleIndex
-from histomm.datasets.transforms import ColorJitter, GaussianBlur, RandomGrayscale, photometric
+from histomm.datasets.transforms import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize, photometric
 
 OPS = {
     'brightness': (photometric.adjust_brightness, TF.adjust_brightness, (0.0, 2.0)),
@@ -38,6 +38,16 @@ def test_equals_torchvision_within_two_levels(name, tissues):
 def test_grey_equals_torchvision(tissues):
     for image in tissues:
         assert difference(photometric.to_grey(image), TF.rgb_to_grayscale(Image.fromarray(image), 3)) <= 1
+
+
+@pytest.mark.parametrize('threshold', [0, 1, 128, 255, 256])
+def test_solarisation_is_that_of_pillow(threshold):
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)[..., None] * np.ones(3, np.uint8)
+    image[..., 1] = image[::-1, :, 1]
+    before = image.copy()
+    expected = ImageOps.solarize(Image.fromarray(image), threshold)
+    np.testing.assert_array_equal(photometric.solarize(image, threshold), np.asarray(expected))
+    np.testing.assert_array_equal(image, before)
 
 
 def test_hue_of_all_pure_hues_follows_pillow():
@@ -100,7 +110,13 @@ def test_jitter_leaves_out_what_is_zero():
 
 
 @pytest.mark.parametrize(
-    ('transform', 'share'), [(RandomGrayscale(0.2), 0.2), (GaussianBlur((1, 2), 0.5), 0.5), (RandomGrayscale(0), 0)]
+    ('transform', 'share'),
+    [
+        (RandomGrayscale(0.2), 0.2),
+        (GaussianBlur((1, 2), 0.5), 0.5),
+        (RandomSolarize(prob=0.3), 0.3),
+        (RandomGrayscale(0), 0),
+    ],
 )
 def test_probability(transform, share):
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -119,6 +135,8 @@ def test_probability(transform, share):
         (lambda: ColorJitter(prob=1.1), 'prob'),
         (lambda: GaussianBlur(sigma=(0, 1)), 'sigma'),
         (lambda: RandomGrayscale(prob=-1), 'prob'),
+        (lambda: RandomSolarize(threshold=300), 'threshold'),
+        (lambda: RandomSolarize(prob=2), 'prob'),
     ],
 )
 def test_bad_arguments_name_the_field(build, word):

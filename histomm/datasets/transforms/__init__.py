@@ -3,7 +3,7 @@
 from histomm.datasets.transforms.base import RandomTransform, view_generator
 from histomm.datasets.transforms.geometric import RandomFlip, RandomResizedCrop, RandomRotate90
 from histomm.datasets.transforms.loading import LoadPatch, UnreadableImageError, read_image
-from histomm.datasets.transforms.photometric import ColorJitter, GaussianBlur, RandomGrayscale
+from histomm.datasets.transforms.photometric import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize
 from histomm.datasets.transforms.reference import BoundingCrop
 from histomm.datasets.transforms.seed import SeedGlobalRandom
 from histomm.datasets.transforms.views import MultiView, PackViews
@@ -19,6 +19,7 @@ __all__ = [
     'RandomGrayscale',
     'RandomResizedCrop',
     'RandomRotate90',
+    'RandomSolarize',
     'RandomTransform',
     'SeedGlobalRandom',
     'UnreadableImageError',

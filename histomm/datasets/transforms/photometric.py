@@ -1,4 +1,4 @@
-"""Colour jitter, grey and blur on uint8, equal to torchvision's on Pillow images within two grey levels.
+"""Colour jitter, grey, blur and solarisation on uint8, equal to torchvision's on Pillow images within two grey levels.
 
 The functions take and return RGB (H, W, 3) uint8 and leave their input alone. Pillow truncates where OpenCV rounds;
 ``_TRUNCATE`` moves a rounded value down to the truncated one.
@@ -112,6 +112,16 @@ def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:
         for _ in range(3):
             image = cv2.filter2D(image, -1, taps, borderType=cv2.BORDER_REPLICATE)
     return image
+
+
+def solarize(image: np.ndarray, threshold: int = 128) -> np.ndarray:
+    """Invert the values from ``threshold`` on, channel by channel, as Pillow's ``ImageOps.solarize`` does.
+
+    Args:
+        image: (H, W, 3) uint8.
+        threshold: Values below it are kept; in [0, 256].
+    """
+    return cv2.LUT(image, np.where(_LEVELS >= threshold, 255 - _LEVELS, _LEVELS).astype(np.uint8))
 
 
 def _bounds(name: str, value: float | tuple[float, float], center: float, low: float, high: float) -> tuple:
@@ -240,3 +250,35 @@ class GaussianBlur(RandomTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(sigma={self.sigma}, prob={self.prob})'
+
+
+@TRANSFORMS.register_module()
+class RandomSolarize(RandomTransform):
+    """Invert bright values; see :func:`solarize`.
+
+    **Required keys:** img
+
+    **Modified keys:** img
+
+    Args:
+        threshold: Grey level in [0, 256] from which on values are inverted.
+        prob: Probability.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    def __init__(self, threshold: int = 128, prob: float = 0.2) -> None:
+        if not 0 <= threshold <= 256:
+            raise ValueError(f'RandomSolarize: threshold is {threshold}, expected a grey level in [0, 256]')
+        self.threshold = threshold
+        self.prob = _check_probability('RandomSolarize', 'prob', prob)
+
+    def transform(self, results: dict) -> dict:
+        """Maybe invert the bright values of ``results['img']``."""
+        if self.generator(results).random() < self.prob:
+            results['img'] = solarize(results['img'], self.threshold)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(threshold={self.threshold}, prob={self.prob})'
