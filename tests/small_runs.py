@@ -118,15 +118,27 @@ def segmentation_options(bcss: Path, epochs: int = 1) -> dict:
 
 def small_config(path: str | Path, work_dir: Path, options: dict) -> Config:
     """A config with those of ``options`` that it has the fields for."""
-    present = Config.fromfile(str(path))
-    return load_config(str(path), str(work_dir), {k: v for k, v in options.items() if has_field(present, k)}, 'none')
+    return load_config(str(path), str(work_dir), fitting(Config.fromfile(str(path)), options), 'none')
 
 
-def has_field(cfg: Config, dotted: str) -> bool:
-    """Whether the config has what the option sets, or, for a name that is new, what holds it."""
-    node = cfg
-    for part in dotted.split('.')[:-1]:
-        node = node[int(part)] if isinstance(node, (list, tuple)) else node.get(part)
+SOME_METHODS = {'train_dataloader.dataset.pipeline.1.views.1.pipeline.0.size': 64, 'model.start_epoch': 0}
+"""What makes those configs small, too, that name these fields themselves."""
+
+
+def fitting(cfg: Config, options: dict) -> dict:
+    """Those of ``options`` that the config has the fields for, and of ``SOME_METHODS`` those that it names."""
+    found = {name: value for name, value in options.items() if has_field(cfg, name)}
+    return found | {name: value for name, value in SOME_METHODS.items() if has_field(cfg, name, itself=True)}
+
+
+def has_field(cfg: Config, dotted: str, itself: bool = False) -> bool:
+    """Whether the config has what the option sets, or, for a name that is new, what holds it, if not ``itself``."""
+    node, parts = cfg, dotted.split('.')
+    for part in parts if itself else parts[:-1]:
+        if isinstance(node, (list, tuple)):
+            node = node[int(part)] if int(part) < len(node) else None
+        else:
+            node = node.get(part)
         if node is None:
             return False
     return True

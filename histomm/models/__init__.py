@@ -7,11 +7,12 @@ from .heads import UNetDecoder
 from .matchers import DenseView, FeatureMatcher, LocationMatcher, Matches, PreciseLocationMatcher
 from .necks import DenseNeck
 from .queue import FeatureQueue
-from .selfsup import DenseMoCo
+from .selfsup import ConCL, DenseMoCo
 from .teacher import EMATeacher
 from .transfer import TransferReport, VerifiedPretrained, load_backbone
 
 __all__ = [
+    'ConCL',
     'DenseBranch',
     'DenseMaps',
     'DenseMoCo',

@@ -1,5 +1,6 @@
 """Self-supervised algorithms, one a file."""
 
+from .concl import ConCL
 from .dense_moco import DenseMoCo
 
-__all__ = ['DenseMoCo']
+__all__ = ['ConCL', 'DenseMoCo']

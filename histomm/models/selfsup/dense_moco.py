@@ -85,6 +85,11 @@ class DenseMoCo(BaseSelfSupervisor):
         self.queue = FeatureQueue(queue_len, feat_dim, strict_queue)
         self.key_encoder = EMATeacher(self._student(), momentum, end_momentum)
 
+    @property
+    def _maps_needed(self) -> bool:
+        """Whether the losses ask for the backbone's maps; else they are not kept, nor sent to other processes."""
+        return self.dense is not None
+
     def _student(self) -> nn.ModuleDict:
         """What the key encoder follows."""
         learned = {} if self.dense is None else self.dense.learned()
@@ -144,11 +149,13 @@ class DenseMoCo(BaseSelfSupervisor):
         )
 
     def _encode(self, parts: nn.ModuleDict, images: Tensor) -> dict[str, Tensor]:
-        """Global vector (B, C), last backbone map (B, D, H, W) and, with a dense neck, dense map (B, C, H, W)."""
+        """Global vector (B, C) and, where needed, last backbone map (B, D, H, W) and dense map (B, C, H, W)."""
         feats = parts['backbone'](images)
         encoded = {'global': parts['neck'](feats[-1:])[0]}
+        if self._maps_needed:
+            encoded['feature'] = feats[-1]
         if 'dense_neck' in parts:
-            encoded.update(feature=feats[-1], dense=parts['dense_neck'](feats))
+            encoded['dense'] = parts['dense_neck'](feats)
         return encoded
 
     def _encode_shuffled(self, images: Tensor) -> dict[str, Tensor]:
@@ -157,4 +164,8 @@ class DenseMoCo(BaseSelfSupervisor):
         if get_world_size() == 1:
             return self._encode(parts, images)
         images, order = batch_shuffle_ddp(images)
-        return {name: batch_unshuffle_ddp(value, order) for name, value in self._encode(parts, images).items()}
+        return self._unshuffle(self._encode(parts, images), order)
+
+    def _unshuffle(self, encoded: dict[str, Tensor], order: Tensor) -> dict[str, Tensor]:
+        """Everything that was encoded from a shuffled batch in the order of the images."""
+        return {name: batch_unshuffle_ddp(value, order) for name, value in encoded.items()}
