@@ -1,4 +1,7 @@
-"""Hooks and what else drives a run."""
+"""Hooks, optimisers and what else drives a run."""
 
+from . import hooks, optimizers
 from .hooks import *  # noqa: F403
-from .hooks import __all__ as __all__
+from .optimizers import *  # noqa: F403
+
+__all__ = [*hooks.__all__, *optimizers.__all__]

@@ -121,7 +121,8 @@ def solarize(image: np.ndarray, threshold: int = 128) -> np.ndarray:
         image: (H, W, 3) uint8.
         threshold: Values below it are kept; in [0, 256].
     """
-    return cv2.LUT(image, np.where(_LEVELS >= threshold, 255 - _LEVELS, _LEVELS).astype(np.uint8))
+    inverted = np.where(threshold <= _LEVELS, 255 - _LEVELS, _LEVELS)
+    return cv2.LUT(image, inverted.astype(np.uint8))
 
 
 def _bounds(name: str, value: float | tuple[float, float], center: float, low: float, high: float) -> tuple:
