@@ -189,6 +189,13 @@ def test_a_whole_set_is_left_as_it_is(tool, rois, converted, capsys):
     assert contents(converted) == before
 
 
+def test_the_empty_folder_one_is_in_will_do(tool, rois, converted, tmp_path, monkeypatch):
+    (tmp_path / 'BCSS').mkdir()
+    monkeypatch.chdir(tmp_path / 'BCSS')
+    assert tool.main([str(rois), '--out', '.', *SMALL]) == 0
+    assert contents(tmp_path / 'BCSS') == contents(converted)
+
+
 def test_foreign_files_are_left_alone(tool, rois, tmp_path, capsys):
     for folder in ('out', 'new.partial'):
         (tmp_path / folder).mkdir()

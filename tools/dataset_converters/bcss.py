@@ -33,7 +33,7 @@ RECIPE, JOURNAL = 'conversion.json', 'regions.jsonl'
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('data', type=Path, help='folder with the folders of images and masks')
-    parser.add_argument('--out', type=Path, required=True, help='new or empty folder')
+    parser.add_argument('--out', type=lambda text: Path(text).absolute(), required=True, help='new or empty folder')
     parser.add_argument('--images', default='images', help='folder of the images in DATA (default images)')
     parser.add_argument('--masks', default='masks', help='folder of the masks in DATA (default masks)')
     parser.add_argument('--patch', type=int, default=512, help='side of a patch in the region (default 512)')
@@ -52,7 +52,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='folder of pre-training images, or a list of their paths: refuse if a participant is in the test set',
     )
     args = parser.parse_args(argv)
-    if args.size < 1 or args.patch % args.size:
+    if not 0 < args.size <= args.patch or args.patch % args.size:
         parser.error(f'--patch is {args.patch} and --size {args.size}, expected a multiple of the size')
     if not 0 < args.val_share < 1:
         parser.error(f'--val-share is {args.val_share}, expected a share between 0 and 1')
