@@ -73,7 +73,7 @@ class CellMatch:
 
 
 def load_views(cfg: Config, image: str | Path, seed: int = 0) -> tuple[np.ndarray, View, View]:
-    """Draw query and key view of an image through the pipeline of a pre-training config.
+    """Draw query and key view, the first two, of an image through the pipeline of a pre-training config.
 
     Args:
         cfg: Config whose ``train_dataloader.dataset`` has a pipeline that ends in ``PackViews``.
@@ -85,7 +85,7 @@ def load_views(cfg: Config, image: str | Path, seed: int = 0) -> tuple[np.ndarra
 
     Raises:
         UnreadableImageError: the image cannot be read.
-        ValueError: the pipeline gives other than two views, or no geometry.
+        ValueError: the pipeline gives less than two views, or no geometry.
     """
     dataset = cfg.get('train_dataloader', {}).get('dataset', {})
     while 'dataset' in dataset:
@@ -95,13 +95,13 @@ def load_views(cfg: Config, image: str | Path, seed: int = 0) -> tuple[np.ndarra
     source = read_image(str(image))
     packed = Compose(dataset['pipeline'])(dict(img_path=str(image), sample_idx=SampleIndex(0, seed, 0)))
     samples = packed['data_samples'] if isinstance(packed, dict) else None
-    if not isinstance(packed.get('inputs'), list) or len(packed['inputs']) != 2 or 'crop_box' not in samples:
+    if not isinstance(packed.get('inputs'), list) or len(packed['inputs']) < 2 or 'crop_box' not in samples:
         raise ValueError(
             f'{cfg.filename}: its pipeline gives no pair of views with geometry; '
             'it needs histomm.MultiView with two views and histomm.PackViews'
         )
     views = []
-    for number, planes in enumerate(packed['inputs']):
+    for number, planes in enumerate(packed['inputs'][:2]):
         geometry = ViewGeometry(
             torch.tensor([samples.crop_box[number]], dtype=torch.float32),
             torch.tensor([samples.hflip[number]], dtype=torch.bool),

@@ -150,6 +150,15 @@ def test_views_are_those_of_training(cfg, coordinates):
     assert not np.array_equal(first[1].image, load_views(cfg, coordinates, 6)[1].image)
 
 
+def test_of_three_views_the_first_two_are_taken(cfg, coordinates):
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    reference = dict(pipeline=[dict(type='histomm.BoundingCrop', size=SIDE)])
+    views = dict(pipeline[1], views=[*pipeline[1]['views'], reference])
+    three = Config(dict(train_dataloader=dict(dataset=dict(pipeline=[pipeline[0], views, pipeline[2]]))))
+    for view, expected in zip(load_views(three, coordinates, 5), load_views(cfg, coordinates, 5), strict=True):
+        np.testing.assert_array_equal(getattr(view, 'image', view), getattr(expected, 'image', expected))
+
+
 def test_maps_of_other_sizes_for_the_two_views(cfg, coordinates):
     _, query, key = load_views(cfg, coordinates, 1)
     matches = match_cell(query, key, (2, 3), [torch.randn(1, 4, 7, 7), torch.randn(1, 4, 14, 14)])
