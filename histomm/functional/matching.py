@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from .geometry import cell_edges, check_boxes
 
+METRICS = ('cosine', 'l2')
+
 
 def _cells_beside(
     box_q: Tensor, box_k: Tensor, size_q: tuple[int, int], size_k: tuple[int, int]
@@ -166,26 +168,37 @@ def _nearest_centers(edges_q: Tensor, edges_k: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def feature_match(feat_q: Tensor, feat_k: Tensor) -> Tensor:
-    """For each query cell the key cell of the highest cosine similarity (DenseCL).
+def feature_match(feat_q: Tensor, feat_k: Tensor, metric: str = 'cosine') -> Tensor:
+    """For each query cell the key cell with the most similar feature.
 
-    Reckoned in float32 at least, also under autocast: in half precision many cosines would tie. Of equal cosines the
+    Reckoned in float32 at least, also under autocast: in half precision many similarities would tie. Of equal ones the
     lowest index wins; a zero vector has cosine 0 with everything.
 
     Args:
         feat_q: (B, C, n).
         feat_k: (B, C, m), m >= 1.
+        metric: 'cosine' takes the highest cosine (DenseCL), 'l2' the smallest Euclidean distance (VICRegL).
 
     Returns:
         (B, n) int64 into the m key cells; carries no gradient.
+
+    Raises:
+        ValueError: if shapes disagree, or the metric is unknown.
     """
     if feat_q.ndim != 3 or feat_k.ndim != 3 or feat_q.shape[:2] != feat_k.shape[:2] or not feat_k.shape[2]:
         raise ValueError(
             f'feat_q {tuple(feat_q.shape)} and feat_k {tuple(feat_k.shape)} do not fit; '
             'expected (B, C, n) and (B, C, m), m >= 1'
         )
+    if metric not in METRICS:
+        raise ValueError(f"metric is '{metric}', expected one of {', '.join(METRICS)}")
     dtype = torch.promote_types(torch.promote_types(feat_q.dtype, feat_k.dtype), torch.float32)
+    queries, keys = feat_q.to(dtype), feat_k.to(dtype)
     with torch.autocast(feat_q.device.type, enabled=False):
-        # the query's length scales a whole row of cosines, so it cannot move the row's maximum
-        keys = F.normalize(feat_k.to(dtype), dim=1, eps=1e-12)
-        return torch.bmm(feat_q.to(dtype).mT, keys).argmax(2)
+        if metric == 'cosine':
+            # the query's length scales a whole row of cosines, so it cannot move the row's maximum
+            return torch.bmm(queries.mT, F.normalize(keys, dim=1, eps=1e-12)).argmax(2)
+        # (q − k)² / 2 without q² / 2, which is the same along a row; a common shift would only cost digits
+        shift = keys.mean(2, keepdim=True)
+        queries, keys = queries - shift, keys - shift
+        return (torch.bmm(queries.mT, keys) - keys.square().sum(1)[:, None] / 2).argmax(2)

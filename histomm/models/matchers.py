@@ -7,10 +7,12 @@ D of the backbone; N rows of a match set.
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from histomm import functional
+from histomm.functional.matching import METRICS
 from histomm.registry import MODELS
 
 
@@ -55,6 +57,9 @@ class Matcher(BaseModule):
             anchor (PLM's eq. 11 read literally), so that negatives give no gradient there.
     """
 
+    aggregates = False
+    """Whether a positive is a weighted mean of cells, which varies less than cells do, instead of a cell."""
+
     def __init__(self, both_directions: bool, anchor: str = 'query') -> None:
         super().__init__()
         if anchor not in ('query', 'key'):
@@ -89,34 +94,71 @@ def _take(rows: Tensor, index: Tensor) -> Tensor:
     return rows.gather(1, index.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))
 
 
-def _unit_weight(anchor: Tensor, positive: Tensor) -> Matches:
-    """Match set in which every row of (B, n, C) counts the same."""
-    anchor, positive = anchor.flatten(0, 1), positive.flatten(0, 1)
+def _check_gamma(owner: str, gamma: int | None) -> int | None:
+    if gamma is not None and gamma < 1:
+        raise ValueError(f'{owner}: gamma is {gamma}, expected at least 1, or None for all cells')
+    return gamma
+
+
+def _pairs(
+    target: DenseView, source: DenseView, index: Tensor, distance: Tensor | None = None, gamma: int | None = None
+) -> Matches:
+    """Target cells, each with the source cell at ``index`` (B, n); every row counts the same.
+
+    Of each image the ``gamma`` pairs of the smallest ``distance`` (B, n) are kept, the lowest index first where they
+    tie. Cells stay in their order.
+    """
+    anchor = target.rows()
+    if gamma is not None and gamma < index.shape[1]:
+        kept = distance.argsort(dim=1, stable=True)[:, :gamma].sort(dim=1).values
+        anchor, index = _take(anchor, kept), index.gather(1, kept)
+    anchor, positive = anchor.flatten(0, 1), _take(source.rows(), index).flatten(0, 1)
     return Matches(anchor, positive, anchor.new_ones(anchor.shape[0]))
 
 
 @MODELS.register_module()
 class FeatureMatcher(Matcher):
-    """M_ft of DenseCL: the cell with the most similar feature, by cosine; the lowest index wins a tie.
+    """M_ft of DenseCL and VICRegL: the cell with the most similar feature; the lowest index wins a tie.
 
     Args:
         space: Where to compare: ``'backbone'`` maps (DenseCL) or ``'projection'`` (VICRegL's code).
         both_directions: See :class:`Matcher`; DenseCL matches query cells only.
         anchor: See :class:`Matcher`.
+        metric: ``'cosine'`` (DenseCL) or ``'l2'``, Euclidean distance (VICRegL).
+        gamma: How many of an image's pairs to keep, the most similar first; ``None`` keeps all.
     """
 
-    def __init__(self, space: str = 'backbone', both_directions: bool = False, anchor: str = 'query') -> None:
+    def __init__(
+        self,
+        space: str = 'backbone',
+        both_directions: bool = False,
+        anchor: str = 'query',
+        metric: str = 'cosine',
+        gamma: int | None = None,
+    ) -> None:
         super().__init__(both_directions, anchor)
         if space not in ('backbone', 'projection'):
             raise ValueError(f"FeatureMatcher: space is {space!r}, expected 'backbone' or 'projection'")
+        if metric not in METRICS:
+            raise ValueError(f"FeatureMatcher: metric is {metric!r}, expected 'cosine' or 'l2'")
         self.space = space
+        self.metric = metric
+        self.gamma = _check_gamma('FeatureMatcher', gamma)
 
     def align(self, target: DenseView, source: DenseView) -> Matches:
-        """Every target cell with the source cell most like it."""
+        """Target cells with the source cell most like each."""
         field = 'feature' if self.space == 'backbone' else 'projection'
-        with torch.no_grad():
-            index = functional.feature_match(getattr(target, field).flatten(2), getattr(source, field).flatten(2))
-        return _unit_weight(target.rows(), _take(source.rows(), index))
+        asked, answers = (getattr(view, field).detach().flatten(2) for view in (target, source))
+        index = functional.feature_match(asked, answers, self.metric)
+        distance = None if self.gamma is None else self._distance(asked.mT, _take(answers.mT, index))
+        return _pairs(target, source, index, distance, self.gamma)
+
+    def _distance(self, rows: Tensor, found: Tensor) -> Tensor:
+        """(B, n) of rows (B, n, C) to what was found for each."""
+        rows, found = rows.float(), found.float()
+        if self.metric == 'l2':
+            return (rows - found).norm(dim=2)
+        return -F.cosine_similarity(rows, found, dim=2)
 
 
 @MODELS.register_module()
@@ -131,18 +173,12 @@ class LocationMatcher(Matcher):
 
     def __init__(self, gamma: int | None = 20, both_directions: bool = True, anchor: str = 'query') -> None:
         super().__init__(both_directions, anchor)
-        if gamma is not None and gamma < 1:
-            raise ValueError(f'LocationMatcher: gamma is {gamma}, expected at least 1, or None for all cells')
-        self.gamma = gamma
+        self.gamma = _check_gamma('LocationMatcher', gamma)
 
     def align(self, target: DenseView, source: DenseView) -> Matches:
         """The ``gamma`` target cells that lie closest to a source cell, each with that cell."""
         index, distance = functional.nearest_match(target.box, source.box, target.size, source.size)
-        rows, cells = target.rows(), distance.shape[1]
-        if self.gamma is not None and self.gamma < cells:
-            kept = distance.argsort(dim=1, stable=True)[:, : self.gamma]
-            rows, index = _take(rows, kept), index.gather(1, kept)
-        return _unit_weight(rows, _take(source.rows(), index))
+        return _pairs(target, source, index, distance, self.gamma)
 
 
 @MODELS.register_module()
@@ -156,6 +192,8 @@ class PreciseLocationMatcher(Matcher):
         both_directions: See :class:`Matcher`; eq. 11 sums over both.
         anchor: See :class:`Matcher`.
     """
+
+    aggregates = True
 
     def __init__(
         self,

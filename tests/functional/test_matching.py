@@ -1,6 +1,7 @@
 """Matching against pixel counts, naive loops, dense products and the oracles of the method's reference."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -372,6 +373,27 @@ def test_feature_match_against_loops():
     # lengths mean nothing to a cosine
     stretched = feature_match(queries * (torch.rand(3, 1, 10) + 0.1), keys * (torch.rand(3, 1, 7) + 0.1))
     assert torch.equal(stretched, index)
+
+
+def test_feature_match_by_distance_against_loops():
+    queries, keys = torch.randn(3, 5, 10), torch.randn(3, 5, 7) * torch.rand(3, 1, 7) * 3
+    index = feature_match(queries, keys, metric='l2')
+    for image, cell in itertools.product(range(3), range(10)):
+        distances = [math.dist(queries[image, :, cell].tolist(), keys[image, :, j].tolist()) for j in range(7)]
+        assert index[image, cell] == distances.index(min(distances))
+    assert not torch.equal(index, feature_match(queries, keys))
+    # far from the origin, where squares are large against their differences
+    assert torch.equal(feature_match(queries + 1000, keys + 1000, metric='l2'), index)
+
+
+def test_feature_match_by_distance_takes_the_first_of_equals():
+    keys = torch.tensor([[[3.0, 1.0, 1.0, 3.0], [0.0, 0.0, 0.0, 0.0]]])
+    assert feature_match(torch.tensor([[[2.0, 9.0, 0.0], [0.0, 0.0, 0.0]]]), keys, 'l2').tolist() == [[0, 0, 1]]
+
+
+def test_unknown_metric_is_named():
+    with pytest.raises(ValueError, match="metric is 'dot'"):
+        feature_match(torch.ones(1, 2, 3), torch.ones(1, 2, 3), 'dot')
 
 
 def test_feature_match_ties_and_zero_vectors():

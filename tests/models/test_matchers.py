@@ -104,6 +104,15 @@ def test_feature_space_is_an_option():
     torch.testing.assert_close(by_projection, torch.tensor([[2.0, 0.0], [0.0, 2.0]]))
 
 
+def test_metric_is_an_option():
+    view_q = DenseView(torch.tensor([[[[1.0]], [[0.0]]]]), torch.ones(1, 2, 1, 1), torch.zeros(1, 4))
+    view_k = DenseView(torch.tensor([[[[9.0, 1.0]], [[0.0, 1.0]]]]), torch.ones(1, 2, 1, 2), torch.zeros(1, 4))
+    by_cosine = FeatureMatcher('projection')(view_q, view_k).positive
+    by_distance = FeatureMatcher('projection', metric='l2')(view_q, view_k).positive
+    assert by_cosine.tolist() == [[9.0, 0.0]]
+    assert by_distance.tolist() == [[1.0, 1.0]]
+
+
 def _random_views(batch=3, size=(4, 5)):
     views = []
     for _ in range(2):
@@ -146,6 +155,24 @@ def test_location_matching_against_a_loop(gamma):
     assert torch.equal(found.weight, torch.ones(len(want)))
 
 
+@pytest.mark.parametrize('metric', ['cosine', 'l2'])
+@pytest.mark.parametrize('gamma', [1, 7, None])
+def test_feature_matching_against_a_loop(metric, gamma):
+    query, key = _random_views()
+    found = FeatureMatcher('projection', metric=metric, gamma=gamma)(query, key)
+    want = []
+    for rows_q, rows_k in zip(query.rows().double(), key.rows().double(), strict=True):
+        pairs = []
+        for i, a in enumerate(rows_q):
+            far = [(1 - torch.cosine_similarity(a, b, 0) if metric == 'cosine' else (a - b).norm()) for b in rows_k]
+            j = min(range(len(far)), key=far.__getitem__)
+            pairs.append((float(far[j]), i, j))
+        # those that are kept stay in the order of the cells
+        want += [torch.cat([rows_q[i], rows_k[j]]) for i, j in sorted(pair[1:] for pair in sorted(pairs)[:gamma])]
+    assert torch.equal(torch.cat([found.anchor, found.positive], 1).double(), torch.stack(want))
+    assert found.weight.tolist() == [1.0] * len(want)
+
+
 @pytest.mark.parametrize(
     'matcher',
     [FeatureMatcher(both_directions=True), LocationMatcher(), PreciseLocationMatcher()],
@@ -167,6 +194,8 @@ def test_only_the_query_view_gets_a_gradient_through_anchors(matcher):
         (lambda: PreciseLocationMatcher(match_linear=True), 'channels'),
         (lambda: LocationMatcher(gamma=0), 'gamma is 0'),
         (lambda: FeatureMatcher(space='pixels'), "space is 'pixels'"),
+        (lambda: FeatureMatcher(metric='dot'), "metric is 'dot'"),
+        (lambda: FeatureMatcher(gamma=0), 'gamma is 0'),
     ],
 )
 def test_bad_options_are_named(build, message):
