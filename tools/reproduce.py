@@ -16,6 +16,7 @@ from histomm.engine.reproduce import (
     Launch,
     RecipeError,
     StageFailed,
+    check_data,
     check_plan,
     make_plan,
     read_recipe,
@@ -112,6 +113,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.dry_run:
             print(script(plan, records, commands), end='')
             return
+        check_data(plan, root)
         folder = work / 'reports' / recipe.path.stem
 
         def after_stage() -> None:

@@ -5,7 +5,7 @@ A recipe (``configs/reproduce/*.yaml``) names the stages that lead to each cell 
 and the data, :mod:`.record` knows what is finished, :mod:`.runner` runs the rest, :mod:`.table` shows the figures.
 """
 
-from .check import check_plan
+from .check import check_data, check_plan
 from .plan import Plan, Run, make_plan
 from .recipe import Recipe, RecipeError, read_recipe
 from .runner import Launch, StageFailed, run_plan
@@ -18,6 +18,7 @@ __all__ = [
     'RecipeError',
     'Run',
     'StageFailed',
+    'check_data',
     'check_plan',
     'make_plan',
     'read_recipe',

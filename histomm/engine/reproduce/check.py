@@ -44,7 +44,7 @@ def check_plan(plan: Plan, repo: Path, root: Path, work: Path) -> None:
         work: Folder of the results.
 
     Raises:
-        RecipeError: a missing script, config, option, data folder or library, a metric that the config's evaluator
+        RecipeError: a missing script, config, option or library, a metric that the config's evaluator
             does not give, or a text that cannot be written on a command line.
     """
     _read.cache_clear()
@@ -58,18 +58,22 @@ def check_plan(plan: Plan, repo: Path, root: Path, work: Path) -> None:
             _check_config(run, repo, where)
             for metric in sorted(goals.get(folder, ())):
                 _check_metric(metric, run, repo, plan)
-        for path in sorted(run.data()):
-            place = Path(path.replace(ROOT, str(root)))
-            if not place.exists():
-                raise RecipeError(
-                    f'{where}: reads {place}, which does not exist; put the data there, give their folder with '
-                    '--data-root, or choose what to run with --rows and --columns'
-                )
     for folder in (root, work):
         if re.search(r'[\s,()\[\]=]', str(folder)):
             raise RecipeError(
                 f'{folder}: has a space, bracket, comma or = in its path, which config options cannot hold'
             )
+
+
+def check_data(plan: Plan, root: Path) -> None:
+    """Raise :class:`RecipeError` with every file and folder of data that is read and does not exist."""
+    places = {path.replace(ROOT, str(root)) for run in plan.runs.values() for path in run.data()}
+    missing = sorted(place for place in places if not Path(place).exists())
+    if missing:
+        raise RecipeError(
+            f'recipe {plan.recipe.path}: reads {", ".join(missing)}, found nothing there; put the data there, say with '
+            '--data-root or --set where they are, or choose what to run with --rows and --columns'
+        )
 
 
 def _check_config(run: Run, repo: Path, where: str) -> None:

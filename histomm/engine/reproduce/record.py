@@ -35,6 +35,7 @@ class Records:
     def __init__(self, plan: Plan, repo: Path, root: Path, work: Path) -> None:
         self.plan, self.repo, self.root, self.work = plan, repo, root, work
         self.wanted = {folder: sorted(metrics) for folder, metrics in plan.goals().items()}
+        self.used = {need for run in plan.runs.values() for need in run.needs}
         self._digest = lru_cache(maxsize=None)(_digest)
         self.parts: dict[str, dict] = {}
         for folder, run in plan.runs.items():
@@ -123,7 +124,7 @@ class Records:
         return str(aside) if aside else None
 
     def end(self, run: Run, seconds: float, about: dict) -> None:
-        """Note the end of a run whose results are whole.
+        """Note the end of a run whose results are whole: its metrics, and what others use.
 
         Args:
             run: The run.
@@ -133,7 +134,7 @@ class Records:
         Raises:
             ValueError: something is missing or not whole.
         """
-        if problem := self.missing(run):
+        if run.folder in self.used and (problem := self.missing(run)):
             raise ValueError(problem)
         metrics = {} if run.kind == 'command' else last_metrics(self.folder(run), run.kind)
         lacking = [name for name in self.wanted.get(run.folder, ()) if name not in metrics]

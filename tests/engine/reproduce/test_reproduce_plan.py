@@ -2,7 +2,7 @@
 
 import pytest
 
-from histomm.engine.reproduce import RecipeError
+from histomm.engine.reproduce import RecipeError, check_data
 
 
 def test_runs_behind_the_cells(toy):
@@ -64,7 +64,6 @@ def test_names_refer_to_names_and_lists_are_written_for_the_command_line(toy):
         ('make', 'args', ['{weights}'], r'stages\.weights: needs itself by way of weights, make'),
         ('make', 'args', ['{word}'], r'stages\.make\.args: \{word\} refers to itself'),
         ('make', 'script', 'tools/none.py', r'stages\.make\.script: tools/none\.py: no such file'),
-        ('make', 'args', ['{root}/CRAG'], r'stages\.make: reads \S+/data/CRAG, which does not exist; put the data'),
         ('fine', 'config', 'configs/none.py', r'stages\.fine\.config: configs/none\.py: no such file'),
         ('fine', 'folder', 'fine/{method}', r"folder: 'fine/one' is that of two different runs \(options\.random"),
         ('fine', 'options', {'a': 1}, r'stages\.fine\.options\.a: \S+ has no such field; to add it, write \+a'),
@@ -106,6 +105,15 @@ def test_metrics_are_held_against_the_evaluator(toy, evaluator, metric, right):
     else:
         with pytest.raises(RecipeError, match=rf"columns\.AP\.metric: '{metric}' is not given by the val_evaluator"):
             toy.plan()
+
+
+def test_all_missing_data_are_told(toy):
+    toy.recipe['stages']['make']['args'] = ['{root}/CRAG', '{root}/patches', '{root}/glas']
+    plan = toy.plan()
+    with pytest.raises(
+        RecipeError, match=r'recipe\.yaml: reads \S+/data/CRAG, \S+/data/glas, found nothing there; put'
+    ):
+        check_data(plan, toy.root)
 
 
 def test_paths_that_options_cannot_hold_are_refused(toy):
