@@ -100,7 +100,7 @@ class DenseBranch(nn.Module):
                 'the matchers of dense contrast need the geometry of the views, found none; '
                 'use histomm.MultiView, histomm.PackViews and histomm.ViewDataPreprocessor'
             )
-        views = [_dense_view(*pair) for pair in zip((query, key), geometry, strict=True)]
+        views = [dense_view(*pair) for pair in zip((query, key), geometry, strict=True)]
         losses, weights = [], []
         for matcher, twin in zip(self.matchers, twins, strict=True):
             pairs = matcher(*views, twin)
@@ -115,7 +115,7 @@ class DenseBranch(nn.Module):
         self.queue.enqueue(F.normalize(key.projection.mean((2, 3)), dim=1))
 
 
-def _dense_view(maps: DenseMaps, geometry: ViewGeometry) -> DenseView:
+def dense_view(maps: DenseMaps, geometry: ViewGeometry) -> DenseView:
     """Turn a view's maps back to the orientation of the source; features serve to compare only, without gradient."""
     turned = (
         functional.canonicalize(feat, geometry.hflip, geometry.vflip, geometry.rot90)
