@@ -3,11 +3,12 @@
 from .backbones import ResNetWithStem
 from .data_preprocessors import ViewDataPreprocessor
 from .dense_branch import DenseBranch, DenseMaps
+from .gather import gather_with_grad
 from .heads import UNetDecoder
 from .matchers import DenseView, FeatureMatcher, LocationMatcher, Matches, PreciseLocationMatcher
-from .necks import DenseNeck
+from .necks import DenseNeck, MapProjector
 from .queue import FeatureQueue
-from .selfsup import ConCL, DenseMoCo
+from .selfsup import ConCL, DenseMoCo, VICReg
 from .teacher import EMATeacher
 from .transfer import TransferReport, VerifiedPretrained, load_backbone
 
@@ -22,12 +23,15 @@ __all__ = [
     'FeatureMatcher',
     'FeatureQueue',
     'LocationMatcher',
+    'MapProjector',
     'Matches',
     'PreciseLocationMatcher',
     'ResNetWithStem',
     'TransferReport',
     'UNetDecoder',
+    'VICReg',
     'VerifiedPretrained',
     'ViewDataPreprocessor',
+    'gather_with_grad',
     'load_backbone',
 ]

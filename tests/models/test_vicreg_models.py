@@ -370,8 +370,8 @@ def test_invariance_of_precise_matches_worked_out_by_hand():
     """Query cell 2 shares half of itself with key cell 1 as seen, query cell 3 lies in key cells 0 and 1.
 
     Weights 1/2 and 1: targets (2, 0) and (1.5, .5) of (0, 2) and (−1, 1), errors 4 and 3.25. The other way key
-    cell 0 is covered by half, key cell 1 in full: targets (−1, 1) and (−.5, 1.5) of (1, 1) and (2, 0), errors 2 and 4.25.
-    Together (2 + 3.25 + 1 + 4.25) / 3.
+    cell 0 is covered by half, key cell 1 in full: targets (−1, 1) and (−.5, 1.5) of (1, 1) and (2, 0), errors 2 and
+    4.25. Together (2 + 3.25 + 1 + 4.25) / 3.
     """
     query = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 2.0], [-1.0, 1.0]]).t().reshape(1, 2, 2, 2)
     key = _flipped([[1.0, 1.0], [2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])

@@ -2,5 +2,6 @@
 
 from .concl import ConCL
 from .dense_moco import DenseMoCo
+from .vicreg import VICReg
 
-__all__ = ['ConCL', 'DenseMoCo']
+__all__ = ['ConCL', 'DenseMoCo', 'VICReg']
