@@ -11,7 +11,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
 
 from histomm.datasets.samplers import SampleIndex
-from histomm.datasets.transforms import RandomFlip, RandomResizedCrop, RandomRotate90
+from histomm.datasets.transforms import RandomCrop, RandomFlip, RandomResizedCrop, RandomRotate90
 from histomm.datasets.transforms.geometric import resize, resize_labels
 
 
@@ -194,3 +194,47 @@ def test_flips_and_turns_are_independent_and_fair():
 def test_bad_arguments_name_the_field(build, word):
     with pytest.raises(ValueError, match=word):
         build()
+
+
+# ---- crops of a fixed size
+
+
+def test_a_fixed_crop_cuts_the_box_it_records_from_image_and_labels():
+    ys, xs = np.mgrid[0:50, 0:70].astype(np.uint8)
+    image, labels = np.stack([ys, xs, ys], -1), xs + 100
+    for index in range(20):
+        results = RandomCrop((31, 20))(sample(image, index, seg_fields=['gt_seg_map'], gt_seg_map=labels))
+        x1, y1, x2, y2 = (int(v) for v in results['crop_box'])
+        assert (x2 - x1, y2 - y1) == (20, 31)
+        assert np.array_equal(results['img'], image[y1:y2, x1:x2])
+        assert np.array_equal(results['gt_seg_map'], labels[y1:y2, x1:x2])
+        assert results['img_shape'] == (31, 20)
+
+
+def test_a_fixed_crop_reaches_every_place_as_often():
+    places = [RandomCrop(3)(sample(np.zeros((5, 4, 3), np.uint8), index))['crop_box'][:2] for index in range(1200)]
+    counts = [places.count(place) for place in itertools.product((0.0, 1.0), (0.0, 1.0, 2.0))]
+    assert sum(counts) == 1200
+    assert max(abs(count - 200) for count in counts) < 5 * np.sqrt(200)
+
+
+def test_a_crop_of_a_resized_crop_is_in_source_pixels():
+    first = RandomResizedCrop(40, scale=(0.25, 0.25), ratio=(1.0, 1.0))(sample(np.zeros((80, 80, 3), np.uint8)))
+    box = first['crop_box']
+    second = RandomCrop(10)(first)['crop_box']
+    assert second[2] - second[0] == pytest.approx((box[2] - box[0]) / 4)
+    assert box[0] <= second[0]
+    assert second[3] <= box[3]
+
+
+@pytest.mark.parametrize(
+    ('size', 'more', 'message'),
+    [
+        (0, {}, 'size is 0, expected'),
+        (61, dict(img_path='a.png'), r'a\.png has 80×60 pixels, expected at least 61×61'),
+        (8, dict(hflip=True), 'already flipped or turned'),
+    ],
+)
+def test_wrong_fixed_crops_are_named(size, more, message):
+    with pytest.raises(ValueError, match=message):
+        RandomCrop(size)(sample(np.zeros((60, 80, 3), np.uint8), **more))

@@ -1,7 +1,7 @@
 """Transforms on numpy images and their records."""
 
 from histomm.datasets.transforms.base import RandomTransform, view_generator
-from histomm.datasets.transforms.geometric import RandomFlip, RandomResizedCrop, RandomRotate90
+from histomm.datasets.transforms.geometric import RandomCrop, RandomFlip, RandomResizedCrop, RandomRotate90
 from histomm.datasets.transforms.loading import LoadPatch, UnreadableImageError, read_image
 from histomm.datasets.transforms.photometric import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize
 from histomm.datasets.transforms.reference import BoundingCrop
@@ -15,6 +15,7 @@ __all__ = [
     'LoadPatch',
     'MultiView',
     'PackViews',
+    'RandomCrop',
     'RandomFlip',
     'RandomGrayscale',
     'RandomResizedCrop',

@@ -60,6 +60,19 @@ def _apply(results: dict, change: Callable[[np.ndarray], np.ndarray], to_labels:
         results[key] = (to_labels or change)(results[key])
 
 
+def _refuse_turned(owner: str, results: dict) -> None:
+    if results.get('hflip') or results.get('vflip') or results.get('rot90'):
+        raise ValueError(f'{owner}: the image is already flipped or turned; put crops first')
+
+
+def _crop_box(results: dict, top: int, left: int, height: int, width: int) -> tuple[float, float, float, float]:
+    """A rectangle of the image as it is now, in source pixels."""
+    rows, columns = results['img'].shape[:2]
+    x1, y1, x2, y2 = results.get('crop_box', (0.0, 0.0, float(columns), float(rows)))
+    sx, sy = (x2 - x1) / columns, (y2 - y1) / rows
+    return x1 + left * sx, y1 + top * sy, x1 + (left + width) * sx, y1 + (top + height) * sy
+
+
 @TRANSFORMS.register_module()
 class RandomResizedCrop(RandomTransform):
     """Crop a random rectangle and resize it, with the sampling law of torchvision, and record the rectangle.
@@ -119,13 +132,10 @@ class RandomResizedCrop(RandomTransform):
 
     def transform(self, results: dict) -> dict:
         """Crop the image and its label maps."""
-        if results.get('hflip') or results.get('vflip') or results.get('rot90'):
-            raise ValueError('RandomResizedCrop: the image is already flipped or turned; put crops first')
+        _refuse_turned('RandomResizedCrop', results)
         height, width = results['img'].shape[:2]
         top, left, h, w = self.draw(height, width, self.generator(results))
-        x1, y1, x2, y2 = results.get('crop_box', (0.0, 0.0, float(width), float(height)))
-        sx, sy = (x2 - x1) / width, (y2 - y1) / height
-        results['crop_box'] = (x1 + left * sx, y1 + top * sy, x1 + (left + w) * sx, y1 + (top + h) * sy)
+        results['crop_box'] = _crop_box(results, top, left, h, w)
         rows, cols = slice(top, top + h), slice(left, left + w)
         _apply(
             results,
@@ -140,6 +150,48 @@ class RandomResizedCrop(RandomTransform):
             f'{type(self).__name__}(size={self.size}, scale={self.scale}, ratio={self.ratio}, '
             f'interpolation={self.interpolation!r})'
         )
+
+
+@TRANSFORMS.register_module()
+class RandomCrop(RandomTransform):
+    """Cut a rectangle of a fixed size from a random place, each as likely, and record it.
+
+    **Required keys:** img
+
+    **Modified keys:** img, img_shape, and the label maps named in seg_fields, if any
+
+    **Added keys:** crop_box (x1, y1, x2, y2) floats in source pixels; a second crop is expressed in them too
+
+    Args:
+        size: Side of the view, or (height, width), in pixels.
+
+    Raises:
+        ValueError: a bad argument, the image is smaller than the crop, or has already been flipped or turned.
+    """
+
+    def __init__(self, size: int | tuple[int, int]) -> None:
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f'RandomCrop: size is {size}, expected a positive side or (height, width)')
+
+    def transform(self, results: dict) -> dict:
+        """Crop the image and its label maps."""
+        _refuse_turned('RandomCrop', results)
+        (height, width), (h, w) = results['img'].shape[:2], self.size
+        if height < h or width < w:
+            raise ValueError(
+                f'RandomCrop: {results.get("img_path", "the image")} has {width}×{height} pixels, expected at least '
+                f'{w}×{h}; leave it out or choose a smaller size'
+            )
+        rng = self.generator(results)
+        top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+        results['crop_box'] = _crop_box(results, top, left, h, w)
+        _apply(results, lambda image: np.ascontiguousarray(image[top : top + h, left : left + w]))
+        results['img_shape'] = self.size
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(size={self.size})'
 
 
 @TRANSFORMS.register_module()
