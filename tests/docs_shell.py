@@ -244,7 +244,7 @@ def small_training(args: list[str]) -> list[str]:
     parser.add_argument('--cfg-options', nargs='+', default=[])
     options, others = parser.parse_known_args(args)
     cfg = read_config(others[1])
-    if cfg.model.type.startswith('histomm.'):
+    if cfg.model.type.startswith(('histomm.', 'mmpretrain.')):
         small = pretraining_options(Path(), epochs=2 if '--resume' in others else 1, samples=8)
     elif cfg.model.type == 'EncoderDecoder':
         small = segmentation_options(Path())

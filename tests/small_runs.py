@@ -62,6 +62,7 @@ def pretraining_options(patches: Path, batch_size: int = 4, epochs: int = 1, sam
         'default_hooks.knn.dataset.data_root': str(patches),
         'default_hooks.knn.dataset.indices': 9,
         'model.queue_len': 64,
+        'model.dense.queue_len': 64,
     }
 
 
@@ -125,10 +126,28 @@ SOME_METHODS = {'train_dataloader.dataset.pipeline.1.views.1.pipeline.0.size': 6
 """What makes those configs small, too, that name these fields themselves."""
 
 
+NARROW_HEADS = {
+    'mmpretrain.LatentPredictHead': {
+        'model.neck.hid_channels': 32,
+        'model.neck.out_channels': 32,
+        'model.head.predictor.in_channels': 32,
+        'model.head.predictor.hid_channels': 32,
+        'model.head.predictor.out_channels': 32,
+    },
+    'histomm.CrossCorrelationHead': {
+        'model.neck.hid_channels': 32,
+        'model.neck.out_channels': 32,
+        'model.head.in_channels': 32,
+    },
+}
+"""What makes the wide projectors narrow that stand before these heads."""
+
+
 def fitting(cfg: Config, options: dict) -> dict:
     """Those of ``options`` that the config has the fields for, and of ``SOME_METHODS`` those that it names."""
-    found = {name: value for name, value in options.items() if has_field(cfg, name)}
-    return found | {name: value for name, value in SOME_METHODS.items() if has_field(cfg, name, itself=True)}
+    found = {name: value for name, value in options.items() if has_field(cfg, name, itself=name.startswith('model.'))}
+    narrow = NARROW_HEADS.get(cfg.model.get('head', {}).get('type'), {})
+    return found | {name: value for name, value in SOME_METHODS.items() if has_field(cfg, name, itself=True)} | narrow
 
 
 def has_field(cfg: Config, dotted: str, itself: bool = False) -> bool:

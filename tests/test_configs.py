@@ -34,7 +34,7 @@ def drawn(tmp_path_factory):
 
 def _options(path, drawn):
     model = Config.fromfile(str(path)).model.type
-    if model.startswith('histomm.'):
+    if model.startswith(('histomm.', 'mmpretrain.')):
         return pretraining_options(drawn['pretraining'])
     if model == 'EncoderDecoder':
         return segmentation_options(drawn['segmentation'])

@@ -4,7 +4,7 @@ from .backbones import ResNetWithStem
 from .data_preprocessors import ViewDataPreprocessor
 from .dense_branch import DenseBranch, DenseMaps
 from .gather import gather_with_grad
-from .heads import UNetDecoder
+from .heads import CrossCorrelationHead, UNetDecoder
 from .matchers import DenseView, FeatureMatcher, LocationMatcher, Matches, PreciseLocationMatcher
 from .necks import DenseNeck, MapProjector
 from .queue import FeatureQueue
@@ -14,6 +14,7 @@ from .transfer import TransferReport, VerifiedPretrained, load_backbone
 
 __all__ = [
     'ConCL',
+    'CrossCorrelationHead',
     'DenseBranch',
     'DenseMaps',
     'DenseMoCo',

@@ -4,6 +4,7 @@ from .checkpoint import AtomicCheckpointHook, latest_good_checkpoint
 from .data_wait import DataWaitHook
 from .empty_epoch import EmptyEpochHook
 from .feature_monitor import FeatureMonitorHook
+from .fixed_lr import FixedLRHook
 from .nonfinite import NonFiniteLossHook
 from .online_knn import OnlineKNNHook
 from .precise_bn import PreciseBNHook
@@ -15,6 +16,7 @@ __all__ = [
     'DataWaitHook',
     'EmptyEpochHook',
     'FeatureMonitorHook',
+    'FixedLRHook',
     'NonFiniteLossHook',
     'OnlineKNNHook',
     'PreciseBNHook',

@@ -24,6 +24,7 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
         std: Likewise.
         channels_last: Give the images the memory format ``torch.channels_last``.
         non_blocking: Copy to the device without waiting; takes effect with pinned memory.
+        geometry: Hand over the views' geometry. mmpretrain's algorithms take none.
 
     Raises:
         ValueError: ``mean`` or ``std`` are not three numbers, or a ``std`` is not above 0.
@@ -38,6 +39,7 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
         std: Sequence[float] = (58.395, 57.12, 57.375),
         channels_last: bool = False,
         non_blocking: bool = True,
+        geometry: bool = True,
     ) -> None:
         super().__init__(non_blocking)
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
@@ -46,6 +48,7 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
             )
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        self.geometry = geometry
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
     def _normalise(self, images: Tensor | Sequence[Tensor]) -> Tensor:
@@ -67,8 +70,8 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
 
         Returns:
             dict: ``inputs`` (list over views of (B, 3, H, W) float32, or one tensor), ``data_samples`` as given, and
-            ``geometry`` (list over views of :class:`~histomm.functional.geometry.ViewGeometry`) if the samples carry
-            it.
+            ``geometry`` (list over views of :class:`~histomm.functional.geometry.ViewGeometry`) if it is wanted and
+            the samples carry it.
         """
         inputs, samples = data['inputs'], data.get('data_samples')
         single = isinstance(inputs, Tensor) or (isinstance(inputs[0], Tensor) and inputs[0].ndim == 3)
@@ -76,7 +79,7 @@ class ViewDataPreprocessor(BaseDataPreprocessor):
             'inputs': self._normalise(inputs) if single else [self._normalise(view) for view in inputs],
             'data_samples': samples,
         }
-        if samples and 'crop_box' in samples[0]:
+        if self.geometry and samples and 'crop_box' in samples[0]:
             result['geometry'] = self._geometry(samples, 1 if single else len(inputs))
         return result
 
