@@ -1,5 +1,6 @@
 """Backbones."""
 
+from .confidence_net import ConfidenceNet
 from .resnet_with_stem import ResNetWithStem
 
-__all__ = ['ResNetWithStem']
+__all__ = ['ConfidenceNet', 'ResNetWithStem']
