@@ -23,6 +23,7 @@ PREPARE = {
     'configs/glas/README.md': lambda shell: docs_shell.draw_for_detection('glas', 'glas'),
     'configs/crag/README.md': lambda shell: docs_shell.draw_for_detection('crag', 'CRAG'),
     'configs/bcss/README.md': lambda shell: docs_shell.draw_for_segmentation(),
+    'configs/concl/README.md': lambda shell: docs_shell.draw_published_data(),
 }
 """What must lie in the folder before a page's commands are typed."""
 

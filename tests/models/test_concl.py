@@ -9,9 +9,11 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from distributed import run_two_processes
+from mmengine.config import Config
 from mmengine.logging import MessageHub
 from torch import nn
 
+from histomm import functional
 from histomm.functional import ViewGeometry
 from histomm.registry import MODELS
 
@@ -144,9 +146,11 @@ def view_labels(reference_map, num_concepts, reference, box, size, turns):
 
 def naive_concept_loss(model, images, geometry):
     """Loss, and unit key prototypes of the concepts that both views of an image show."""
+    follower = model.key_encoder.module
     with torch.no_grad():
-        reference_map = naive_clusters(model.backbone(images[2])[0], model.num_concepts, model.kmeans_iterations)
-        key_map = model.backbone(images[1])[-1]
+        stage = follower['backbone'](images[2])[0]
+        reference_map = naive_clusters(stage, model.num_concepts, model.kmeans_iterations)
+        key_map = follower['backbone'](images[1])[-1]
     query_map = model.backbone(images[0])[-1]
     losses, keys = [], []
     for i in range(len(key_map)):
@@ -160,21 +164,25 @@ def naive_concept_loss(model, images, geometry):
             if not (masks[0].any() and masks[1].any()):
                 continue
             means = [feat[i][:, mask].mean(1) for feat, mask in zip((query_map, key_map), masks, strict=True)]
-            q, k = (unit(model.neck((mean[None, :, None, None],))[0][0]) for mean in means)
+            necks = (model.neck, follower['neck'])
+            q, k = (unit(own((mean[None, :, None, None],))[0][0]) for own, mean in zip(necks, means, strict=True))
             logits = torch.stack([q @ k.detach(), *(q @ row for row in model.concept_queue.rows)]) / TEMPERATURE
             losses.append(torch.logsumexp(logits, 0) - logits[0])
             keys.append(k.detach())
     return sum(losses) / len(losses), torch.stack(keys)
 
 
-@pytest.mark.parametrize('num_concepts', [1, 3, 5])
-def test_a_step_equals_the_one_written_in_loops(num_concepts):
+@pytest.mark.parametrize(('num_concepts', 'iterations'), [(1, 10), (3, 2), (5, 1), (6, 10)])
+def test_a_step_equals_the_one_written_in_loops(num_concepts, iterations):
     images, geometry = batch()
-    model = build(num_concepts=num_concepts, concept_weight=0.4)
+    model = build(num_concepts=num_concepts, kmeans_iterations=iterations, concept_weight=0.4, momentum=1.0)
+    model.key_encoder.update(model._student())
+    for parameter in model.key_encoder.parameters():  # which is not the query encoder in a run either
+        parameter.add_(0.1 * torch.randn_like(parameter))
     twin = deepcopy(model)
     torch.manual_seed(11)
     expected, keys = naive_concept_loss(twin, images, geometry)
-    plain = build('histomm.DenseMoCo')
+    plain = build('histomm.DenseMoCo', momentum=1.0)
     plain.load_state_dict(model.state_dict(), strict=False)
     torch.manual_seed(11)
     losses = model.loss(images, None, geometry)
@@ -359,6 +367,32 @@ def test_turning_a_view_changes_nothing_where_the_geometry_tells(view):
         losses.append(deepcopy(model).loss(pictures, None, places)['loss_concept'])
     torch.testing.assert_close(losses[1], losses[0])
     assert abs(losses[2] - losses[0]) > 1e-4
+
+
+STAGES = {
+    'stem': (dict(type='histomm.ResNetWithStem', out_indices=[3]), (64, 2)),
+    'stage 1': (dict(out_indices=[0, 3]), (64, 4)),
+    'stage 2': (dict(out_indices=[1, 3]), (128, 8)),
+    'stage 3': ({}, (256, 16)),
+    'stage 4': (dict(out_indices=[3]), (512, 32)),
+}
+
+
+@pytest.mark.parametrize(('backbone', 'expected'), STAGES.values(), ids=STAGES)
+def test_every_stage_can_be_clustered(backbone, expected, repo, monkeypatch):
+    config = Config.fromfile(repo / 'configs/concl/concl_r18_nct.py')
+    config.merge_from_dict(dict(model=dict(backbone=backbone, queue_len=16, start_epoch=0)))
+    model = MODELS.build(config.model)
+    seen = []
+    cluster = functional.spherical_kmeans
+    monkeypatch.setattr(
+        functional, 'spherical_kmeans', lambda rows, *a, **k: seen.append(rows) or cluster(rows, *a, **k)
+    )
+    images, geometry = part(batch(), slice(2))
+    losses = model.loss(images, None, geometry)
+    assert torch.isfinite(losses['loss_concept'])
+    channels, stride = expected
+    assert seen[0].shape == (2, (64 // stride) ** 2, channels)
 
 
 # ---- two processes
