@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from histomm import functional
+from histomm.config_file import read_config
 from histomm.datasets import SampleIndex
 from histomm.datasets.transforms import read_image
 from histomm.functional import ViewGeometry
@@ -72,20 +74,37 @@ class CellMatch:
     note: str
 
 
-def load_views(cfg: Config, image: str | Path, seed: int = 0) -> tuple[np.ndarray, View, View]:
-    """Draw query and key view, the first two, of an image through the pipeline of a pre-training config.
+def load_config(path: str, options: dict | None = None) -> Config:
+    """A pre-training config with its overrides; its scope is made the default.
+
+    Raises:
+        ValueError: there is no such file, or it has no backbone.
+    """
+    if '::' not in path and not Path(path).is_file():
+        raise ValueError(f'config {path}: no such file; give a pre-training config')
+    cfg = read_config(path)
+    cfg.merge_from_dict(options or {})
+    init_default_scope(cfg.get('default_scope', 'histomm'))
+    if 'backbone' not in cfg.get('model', {}):
+        raise ValueError(f'{path}: found no model.backbone, which makes the features; give a pre-training config')
+    return cfg
+
+
+def load_views(cfg: Config, image: str | Path, seed: int = 0, count: int = 2) -> tuple:
+    """Draw the first views of an image, query and key view before others, through a pre-training config's pipeline.
 
     Args:
         cfg: Config whose ``train_dataloader.dataset`` has a pipeline that ends in ``PackViews``.
         image: Image file.
         seed: Seed of the draws; the views are those of sample 0 in epoch 0 of a run with this seed.
+        count: How many views.
 
     Returns:
-        The image (H, W, 3) uint8 RGB, the query view and the key view.
+        The image (H, W, 3) uint8 RGB, and ``count`` views.
 
     Raises:
         UnreadableImageError: the image cannot be read.
-        ValueError: the pipeline gives less than two views, or no geometry.
+        ValueError: the pipeline gives fewer views, or no geometry.
     """
     dataset = cfg.get('train_dataloader', {}).get('dataset', {})
     while 'dataset' in dataset:
@@ -95,13 +114,13 @@ def load_views(cfg: Config, image: str | Path, seed: int = 0) -> tuple[np.ndarra
     source = read_image(str(image))
     packed = Compose(dataset['pipeline'])(dict(img_path=str(image), sample_idx=SampleIndex(0, seed, 0)))
     samples = packed['data_samples'] if isinstance(packed, dict) else None
-    if not isinstance(packed.get('inputs'), list) or len(packed['inputs']) < 2 or 'crop_box' not in samples:
+    if not isinstance(packed.get('inputs'), list) or len(packed['inputs']) < count or 'crop_box' not in samples:
         raise ValueError(
-            f'{cfg.filename}: its pipeline gives no pair of views with geometry; '
-            'it needs histomm.MultiView with two views and histomm.PackViews'
+            f'{cfg.filename}: its pipeline does not give {count} views with geometry; '
+            f'it needs histomm.MultiView with at least {count} views and histomm.PackViews'
         )
     views = []
-    for number, planes in enumerate(packed['inputs'][:2]):
+    for number, planes in enumerate(packed['inputs'][:count]):
         geometry = ViewGeometry(
             torch.tensor([samples.crop_box[number]], dtype=torch.float32),
             torch.tensor([samples.hflip[number]], dtype=torch.bool),

@@ -12,7 +12,8 @@ from mmengine.config import Config
 
 from histomm.functional import ViewGeometry
 from histomm.visualization.matching import View, best_cell, load_views, match_cell
-from histomm.visualization.matching_figure import draw_matching, source_up
+from histomm.visualization.matching_figure import draw_matching
+from histomm.visualization.panels import source_up
 
 SIDE, CELLS = 224, 7
 SEEDS = range(24)
@@ -175,7 +176,7 @@ def test_cell_outside_is_refused(cfg, coordinates, cell):
 def test_pipeline_without_two_views_is_refused(coordinates):
     pipeline = [dict(type='histomm.LoadPatch'), dict(type='histomm.PackViews')]
     cfg = Config(dict(train_dataloader=dict(dataset=dict(pipeline=pipeline))))
-    with pytest.raises(ValueError, match='no pair of views'):
+    with pytest.raises(ValueError, match='does not give 2 views'):
         load_views(cfg, coordinates)
     with pytest.raises(ValueError, match=r'train_dataloader\.dataset\.pipeline'):
         load_views(Config(dict()), coordinates)

@@ -8,20 +8,17 @@ import sys
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
+from mmengine.config import DictAction
 
 import histomm.datasets
 import histomm.models  # noqa: F401, registers what configs name
-from histomm.config_file import read_config
 from histomm.datasets.transforms import UnreadableImageError
 from histomm.models.transfer import load_backbone
 from histomm.models.weights import TransferError
 from histomm.registry import MODELS
-from histomm.visualization.matching import best_cell, load_views, match_cell, view_features
+from histomm.visualization.matching import best_cell, load_config, load_views, match_cell, view_features
 from histomm.visualization.matching_figure import draw_matching
-
-SUFFIXES = ('.png', '.svg', '.pdf', '.jpg')
+from histomm.visualization.panels import SUFFIXES, check_picture_path, write_picture
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -38,22 +35,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def load_config(path: str, options: dict | None) -> Config:
-    """The config with its overrides; its scope is made the default."""
-    if '::' not in path and not Path(path).is_file():
-        raise ValueError(f'config {path}: no such file; give a pre-training config')
-    cfg = read_config(path)
-    cfg.merge_from_dict(options or {})
-    init_default_scope(cfg.get('default_scope', 'histomm'))
-    if 'backbone' not in cfg.get('model', {}):
-        raise ValueError(f'{path}: found no model.backbone, which feature matching needs; give a pre-training config')
-    return cfg
-
-
 def draw(args: argparse.Namespace) -> str:
     """Make the picture and say what it shows."""
-    if args.out.suffix.lower() not in SUFFIXES:
-        raise ValueError(f'--out {args.out} has the suffix {args.out.suffix!r}, expected one of {", ".join(SUFFIXES)}')
+    check_picture_path(args.out)
     cfg = load_config(args.config, args.cfg_options)
     source, query, key = load_views(cfg, args.image, args.seed)
     torch.manual_seed(args.seed)
@@ -67,8 +51,7 @@ def draw(args: argparse.Namespace) -> str:
     figure = draw_matching(
         source, query, key, cell, size, matches, 'pre-trained weights' if args.checkpoint else 'random weights'
     )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.out, dpi=120)
+    write_picture(figure, args.out)
     return f'{args.out}: query cell {cell}, ' + '; '.join(f'{m.name.lower()} {m.note}' for m in matches)
 
 
