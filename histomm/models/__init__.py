@@ -8,7 +8,7 @@ from .heads import CrossCorrelationHead, UNetDecoder
 from .matchers import DenseView, FeatureMatcher, LocationMatcher, Matches, PreciseLocationMatcher
 from .necks import DenseNeck, MapProjector
 from .queue import FeatureQueue
-from .selfsup import ConCL, DenseMoCo, VICReg
+from .selfsup import ConCL, DenseMoCo, VICReg, with_dense_branch
 from .teacher import EMATeacher
 from .transfer import TransferReport, VerifiedPretrained, load_backbone
 
@@ -35,4 +35,5 @@ __all__ = [
     'ViewDataPreprocessor',
     'gather_with_grad',
     'load_backbone',
+    'with_dense_branch',
 ]

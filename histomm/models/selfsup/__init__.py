@@ -3,5 +3,6 @@
 from .concl import ConCL
 from .dense_moco import DenseMoCo
 from .vicreg import VICReg
+from .with_dense_branch import with_dense_branch
 
-__all__ = ['ConCL', 'DenseMoCo', 'VICReg']
+__all__ = ['ConCL', 'DenseMoCo', 'VICReg', 'with_dense_branch']
