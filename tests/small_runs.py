@@ -122,11 +122,17 @@ def small_config(path: str | Path, work_dir: Path, options: dict) -> Config:
     return load_config(str(path), str(work_dir), fitting(Config.fromfile(str(path)), options), 'none')
 
 
-SOME_METHODS = {'train_dataloader.dataset.pipeline.1.views.1.pipeline.0.size': 64, 'model.start_epoch': 0}
+SOME_METHODS = {
+    'train_dataloader.dataset.pipeline.1.views.1.pipeline.0.size': 64,
+    'train_dataloader.dataset.pipeline.1.views.2.pipeline.0.size': 48,
+    'train_dataloader.dataset.pipeline.1.views.3.pipeline.0.size': 48,
+    'model.start_epoch': 0,
+}
 """What makes those configs small, too, that name these fields themselves."""
 
 
-NARROW_HEADS = {
+NARROW = {
+    'histomm.VICReg': {'model.neck.hid_channels': 32, 'model.neck.out_channels': 32},
     'mmpretrain.LatentPredictHead': {
         'model.neck.hid_channels': 32,
         'model.neck.out_channels': 32,
@@ -140,13 +146,13 @@ NARROW_HEADS = {
         'model.head.in_channels': 32,
     },
 }
-"""What makes the wide projectors narrow that stand before these heads."""
+"""What makes the wide projectors of these models, or of those with these heads, narrow."""
 
 
 def fitting(cfg: Config, options: dict) -> dict:
     """Those of ``options`` that the config has the fields for, and of ``SOME_METHODS`` those that it names."""
     found = {name: value for name, value in options.items() if has_field(cfg, name, itself=name.startswith('model.'))}
-    narrow = NARROW_HEADS.get(cfg.model.get('head', {}).get('type'), {})
+    narrow = NARROW.get(cfg.model.get('head', {}).get('type', cfg.model.type), {})
     return found | {name: value for name, value in SOME_METHODS.items() if has_field(cfg, name, itself=True)} | narrow
 
 
