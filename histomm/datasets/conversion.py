@@ -1,12 +1,20 @@
-"""What the converters of instance data sets share: options, counts, and one COCO file for each split."""
+"""What converters share: options, counts, a COCO file for each split, and folders that are whole or absent."""
 
 import argparse
+import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from .coco import Sample, build_coco, check_coco, write_coco
 from .label_maps import ConversionError
+
+RECIPE = 'conversion.json'
+"""File in a converted folder that says what it was made from, and how."""
 
 
 def conversion_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -57,6 +65,48 @@ def write_splits(splits: Mapping[str, list[Sample]], category: str, args: argpar
             if fragment.label not in listed:
                 print(f'  left out: {fragment.label} id {fragment.instance_id}, {fragment.area} px')
         listed |= {sample.label for sample in samples}
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """Write a greyscale or BGR image, of 8 or 16 bits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), pixels):
+        raise ConversionError(f'{path} could not be written; is the disk full?')
+
+
+def claim(out: Path, recipe: dict) -> Path | None:
+    """The folder to write to, ``<out>.partial`` with the recipe in it; None where the set is whole already.
+
+    Whoever has written all renames it to ``out``. One that was begun by the same recipe is given again as it is.
+
+    Args:
+        out: Folder of the converted set, absent or empty, or made by the same recipe.
+        recipe: All that the result depends on, as JSON has it.
+
+    Raises:
+        ConversionError: ``out`` holds something else.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if _content(out / RECIPE) == recipe:
+            return None
+        what = 'what other data or options gave' if (out / RECIPE).is_file() else 'other files'
+        raise ConversionError(f'{out} holds {what}; choose a new or empty folder')
+    partial = out.with_name(f'{out.name}.partial')
+    if partial.exists() and _content(partial / RECIPE) != recipe:
+        if any(partial.iterdir()) and not (partial / RECIPE).is_file():
+            raise ConversionError(f'{partial} is in the way and not of this converter; remove it')
+        print(f'note: {partial} was begun with other data or options, and is begun anew')
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    (partial / RECIPE).write_text(json.dumps(recipe, indent=1))
+    return partial
+
+
+def _content(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def run_conversion(name: str, convert: Callable[[], None]) -> int:

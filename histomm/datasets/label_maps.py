@@ -18,17 +18,21 @@ class ConversionError(ValueError):
     """Data that cannot be converted; the message names the file."""
 
 
-def read_label_map(path: Path) -> np.ndarray:
+def read_label_map(path: Path, mat_key: str = '') -> np.ndarray:
     """Label map as ``(H, W)`` int32, 0 is background.
 
     Read are greyscale images of 8 or 16 bits, the indices of palette images, and MATLAB files up to version 7 with one
     map of whole numbers: that named ``inst_map``, or the only two-dimensional array.
 
+    Args:
+        path: File.
+        mat_key: Name that the array must have in a MATLAB file; no other is taken then.
+
     Raises:
         ConversionError: missing or unreadable file, a colour image, no such array, fractions or negative numbers.
     """
     try:
-        labels = _read_mat(path) if path.suffix.lower() == '.mat' else _read_image(path)
+        labels = _read_mat(path, mat_key) if path.suffix.lower() == '.mat' else _read_image(path)
     except FileNotFoundError as error:
         raise ConversionError(f'label map {path} is missing; every image needs one') from error
     return _whole_numbers(path, labels)
@@ -46,7 +50,7 @@ def _read_image(path: Path) -> np.ndarray:
         raise ConversionError(f'label map {path} cannot be read ({error}); is it complete?') from error
 
 
-def _read_mat(path: Path) -> np.ndarray:
+def _read_mat(path: Path, key: str = '') -> np.ndarray:
     import scipy.io
     from scipy.io.matlab import MatReadError
 
@@ -64,14 +68,15 @@ def _read_mat(path: Path) -> np.ndarray:
         raise ConversionError(f'label map {path} cannot be read ({error}); is it a complete MATLAB file?') from error
     arrays = {key: value for key, value in content.items() if not key.startswith('__')}
     maps = {key: value for key, value in arrays.items() if _is_map(value)}
-    if MAT_KEY in maps:
-        return maps[MAT_KEY]
-    if len(maps) == 1:
+    wanted = key or MAT_KEY
+    if wanted in maps:
+        return maps[wanted]
+    if len(maps) == 1 and not key:
         return next(iter(maps.values()))
     found = ', '.join(f'{key} {getattr(value, "shape", "")}'.strip() for key, value in arrays.items()) or 'nothing'
     raise ConversionError(
-        f'label map {path} holds {found}, expected one two-dimensional array of numbers, or one named {MAT_KEY}; '
-        'save the map under this name'
+        f'label map {path} holds {found}, expected {"a" if key else "one"} two-dimensional array of numbers'
+        f'{"" if key else ", or one"} named {wanted}; save the map under this name'
     )
 
 

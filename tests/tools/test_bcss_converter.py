@@ -176,7 +176,7 @@ def test_other_options_begin_anew(tool, rois, converted, tmp_path, monkeypatch, 
         with pytest.raises(KeyboardInterrupt):
             tool.main([str(rois), '--out', str(out), '--patch', '64', '--size', '16'])
     assert tool.main([str(rois), '--out', str(out), *SMALL]) == 0
-    assert 'BCSS.partial was begun with other regions or options' in capsys.readouterr().out
+    assert 'BCSS.partial was begun with other data or options' in capsys.readouterr().out
     assert contents(out) == contents(converted)
 
 
@@ -185,7 +185,7 @@ def test_a_whole_set_is_left_as_it_is(tool, rois, converted, capsys):
     assert tool.main([str(rois), '--out', str(converted), *SMALL]) == 0
     assert 'holds these patches already' in capsys.readouterr().out
     assert tool.main([str(rois), '--out', str(converted), *SMALL, '--seed', '1']) == 1
-    assert 'holds patches of other regions or options; choose a new' in capsys.readouterr().err
+    assert 'holds what other data or options gave; choose a new' in capsys.readouterr().err
     assert contents(converted) == before
 
 

@@ -13,7 +13,6 @@ LL, E2, EW, GM and S3 are the test set; of the other participants a tenth, drawn
 import argparse
 import csv
 import json
-import shutil
 from pathlib import Path
 
 import cv2
@@ -21,13 +20,13 @@ import numpy as np
 
 from histomm.datasets.bcss import CLASSES, OUTSIDE
 from histomm.datasets.bcss_regions import MPP, Region, cut, find_regions, read_region, split_participants
-from histomm.datasets.conversion import run_conversion
+from histomm.datasets.conversion import claim, run_conversion, write_png
 from histomm.datasets.label_maps import ConversionError
 from histomm.datasets.patients import check_disjoint, participants_of, read_names
 
 PUBLISHED = 151
 SPLITS = ('train', 'val', 'test')
-RECIPE, JOURNAL = 'conversion.json', 'regions.jsonl'
+JOURNAL = 'regions.jsonl'
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -75,13 +74,6 @@ def check_pretraining(source: Path, splits: dict[str, str]) -> None:
     print(f'{source}: {len(pretrained)} participants, none of them in the test set, {shared} in train or val')
 
 
-def write_png(path: Path, pixels: np.ndarray) -> None:
-    """Write a greyscale or BGR image."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), pixels):
-        raise ConversionError(f'{path} could not be written; is the disk full?')
-
-
 def write_region(region: Region, split: str, out: Path, args: argparse.Namespace) -> dict:
     """Write the patches of a region, and say how many there are of each kind and how many pixels each code has."""
     image, mask = read_region(region)
@@ -113,35 +105,6 @@ def recipe_of(regions: list[Region], args: argparse.Namespace) -> dict:
     options = {name: getattr(args, name) for name in ('patch', 'size', 'border', 'val_share', 'seed')}
     files = {region.name: [region.image.stat().st_size, region.mask.stat().st_size] for region in regions}
     return dict(version=1, **options, bytes_of_image_and_mask=files)
-
-
-def claim(out: Path, recipe: dict) -> Path | None:
-    """The folder to write to, with the recipe in it; None where the set is whole already.
-
-    Raises:
-        ConversionError: ``out`` holds something else.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if _content(out / RECIPE) == recipe:
-            return None
-        what = 'patches of other regions or options' if (out / RECIPE).is_file() else 'other files'
-        raise ConversionError(f'{out} holds {what}; choose a new or empty folder')
-    partial = out.with_name(f'{out.name}.partial')
-    if partial.exists() and _content(partial / RECIPE) != recipe:
-        if any(partial.iterdir()) and not (partial / RECIPE).is_file():
-            raise ConversionError(f'{partial} is in the way and not of this converter; remove it')
-        print(f'note: {partial} was begun with other regions or options, and is begun anew')
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True, exist_ok=True)
-    (partial / RECIPE).write_text(json.dumps(recipe, indent=1))
-    return partial
-
-
-def _content(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def finished_rows(journal: Path) -> dict[str, dict]:
