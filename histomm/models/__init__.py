@@ -1,6 +1,6 @@
 """Registered models: they hold parameters and state, and call ``histomm.functional``."""
 
-from .backbones import ResNetWithStem
+from .backbones import ConfidenceNet, ResNetWithStem
 from .data_preprocessors import ViewDataPreprocessor
 from .dense_branch import DenseBranch, DenseMaps
 from .gather import gather_with_grad
@@ -8,12 +8,14 @@ from .heads import CrossCorrelationHead, UNetDecoder
 from .matchers import DenseView, FeatureMatcher, LocationMatcher, Matches, PreciseLocationMatcher
 from .necks import DenseNeck, MapProjector
 from .queue import FeatureQueue
-from .selfsup import ConCL, DenseMoCo, VICReg, with_dense_branch
+from .selfsup import ConCL, DenseMoCo, PatchContrast, VICReg, with_dense_branch
+from .soft_threshold import SoftThreshold
 from .teacher import EMATeacher
 from .transfer import TransferReport, VerifiedPretrained, load_backbone
 
 __all__ = [
     'ConCL',
+    'ConfidenceNet',
     'CrossCorrelationHead',
     'DenseBranch',
     'DenseMaps',
@@ -26,8 +28,10 @@ __all__ = [
     'LocationMatcher',
     'MapProjector',
     'Matches',
+    'PatchContrast',
     'PreciseLocationMatcher',
     'ResNetWithStem',
+    'SoftThreshold',
     'TransferReport',
     'UNetDecoder',
     'VICReg',
