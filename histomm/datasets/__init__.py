@@ -1,7 +1,8 @@
 """Data sets, samplers and transforms."""
 
 from . import bcss, transforms
+from .nuclei import NucleiDataset
 from .patch_dataset import PatchDataset
 from .samplers import SampleIndex, SeededSampler
 
-__all__ = ['PatchDataset', 'SampleIndex', 'SeededSampler', 'bcss', 'transforms']
+__all__ = ['NucleiDataset', 'PatchDataset', 'SampleIndex', 'SeededSampler', 'bcss', 'transforms']

@@ -2,6 +2,7 @@
 
 from histomm.datasets.transforms.base import RandomTransform, view_generator
 from histomm.datasets.transforms.geometric import RandomCrop, RandomFlip, RandomResizedCrop, RandomRotate90
+from histomm.datasets.transforms.instances import LoadInstances, PackInstances
 from histomm.datasets.transforms.loading import LoadPatch, UnreadableImageError, read_image
 from histomm.datasets.transforms.photometric import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize
 from histomm.datasets.transforms.reference import BoundingCrop
@@ -12,8 +13,10 @@ __all__ = [
     'BoundingCrop',
     'ColorJitter',
     'GaussianBlur',
+    'LoadInstances',
     'LoadPatch',
     'MultiView',
+    'PackInstances',
     'PackViews',
     'RandomCrop',
     'RandomFlip',
