@@ -24,6 +24,8 @@ PREPARE = {
     'configs/crag/README.md': lambda shell: docs_shell.draw_for_detection('crag', 'CRAG'),
     'configs/bcss/README.md': lambda shell: docs_shell.draw_for_segmentation(),
     'configs/concl/README.md': lambda shell: docs_shell.draw_published_data(),
+    'configs/vicreg/README.md': lambda shell: docs_shell.draw_published_data(),
+    'configs/vicregl/README.md': lambda shell: docs_shell.draw_published_data(),
 }
 """What must lie in the folder before a page's commands are typed."""
 
@@ -146,6 +148,6 @@ def test_every_trainable_config_is_in_the_readme():
     from small_runs import shipped_configs
 
     shown = set(re.findall(r'`configs/([\w/.-]+\.py)`', (REPO / 'README.md').read_text()))
-    variants = re.compile(r'_(lambda\d+|repo|[\d.]+x)\.py')
+    variants = re.compile(r'_(lambda\d+|repo|multicrop|[\d.]+x)\.py')
     expected = {name for name in shipped_configs() if not variants.search(name) and not name.startswith('demo/')}
     assert shown == expected
