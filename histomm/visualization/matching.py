@@ -52,6 +52,16 @@ class View:
         turns = self.geometry.hflip, self.geometry.vflip, self.geometry.rot90
         return functional.canonicalize(seen, *turns).flatten().long()
 
+    def as_seen(self, cells: Tensor) -> Tensor:
+        """Values (H, W) of canonical cells in the order in which they are seen."""
+        seen = torch.empty_like(cells).flatten()
+        seen[self.seen_order(tuple(cells.shape))] = cells.flatten()
+        return seen.view_as(cells)
+
+    def planes(self) -> Tensor:
+        """The image as a batch of one, (1, 3, H, W) uint8."""
+        return torch.from_numpy(self.image.transpose(2, 0, 1).copy())[None]
+
     def cell_boxes(self, size: tuple[int, int]) -> Tensor:
         """Rectangles (H*W, 4) of the seen cells, row by row, in source pixels."""
         boxes = torch.empty(size[0] * size[1], 4)
@@ -136,11 +146,7 @@ def view_features(cfg: Config, backbone: nn.Module, *views: View) -> list[Tensor
     """Last maps of a backbone for each view, (1, C, H, W), as seen, with the config's normalisation."""
     preprocessor = MODELS.build(cfg.model.data_preprocessor)
     backbone.eval()
-    maps = []
-    for view in views:
-        planes = torch.from_numpy(view.image.transpose(2, 0, 1).copy())[None]
-        maps.append(backbone(preprocessor(dict(inputs=planes))['inputs'])[-1])
-    return maps
+    return [backbone(preprocessor(dict(inputs=view.planes()))['inputs'])[-1] for view in views]
 
 
 def best_cell(query: View, key: View, size: tuple[int, int]) -> tuple[int, int]:
@@ -195,16 +201,10 @@ def match_cell(query: View, key: View, cell: tuple[int, int], maps: list[Tensor]
         ('Nearest location', _one(nearest[0, asked], shares), f'centres {distance[0, asked]:.1f} px apart'),
         ('Feature', _one(alike, shares), f'cosine {cosine:.2f}'),
     )
-    return [CellMatch(name, _as_seen(weights, key, size_k), note) for name, weights, note in found]
+    return [CellMatch(name, key.as_seen(weights.view(size_k)).numpy(), note) for name, weights, note in found]
 
 
 def _one(index: Tensor, like: Tensor) -> Tensor:
     weights = torch.zeros_like(like)
     weights[index] = 1
     return weights
-
-
-def _as_seen(weights: Tensor, view: View, size: tuple[int, int]) -> np.ndarray:
-    seen = torch.empty_like(weights)
-    seen[view.seen_order(size)] = weights
-    return seen.view(size).numpy()

@@ -122,6 +122,22 @@ class ConCL(DenseMoCo):
         return restored if self.unshuffle_map else dict(restored, feature=encoded['feature'])
 
     @torch.no_grad()
+    def find_concepts(self, images: Tensor, reference: ViewGeometry) -> Tensor:
+        """Concepts of the cells of reference views, found by clustering each image's first map of the key encoder.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            reference: Where they came from.
+
+        Returns:
+            (B, H', W') int64 in [0, K), turned as the source is.
+        """
+        stage = _turn_back(self.key_encoder.module['backbone'](images)[0], reference)
+        _, labels = functional.spherical_kmeans(
+            stage.flatten(2).mT, None, self.num_concepts, self.kmeans_iterations, reassign=False
+        )
+        return labels.unflatten(1, stage.shape[2:])
+
     def _label_maps(self, images: Tensor, geometry: list[ViewGeometry], size: tuple[int, int]) -> list[Tensor]:
         """Concepts (B, h, w) of the cells of query and key, turned as the source is.
 
@@ -130,14 +146,9 @@ class ConCL(DenseMoCo):
             geometry: Of query, key and reference.
             size: (h, w) of the maps of query and key.
         """
-        reference = geometry[2]
-        stage = _turn_back(self.key_encoder.module['backbone'](images)[0], reference)
-        _, labels = functional.spherical_kmeans(
-            stage.flatten(2).mT, None, self.num_concepts, self.kmeans_iterations, reassign=False
-        )
-        labels = labels.unflatten(1, stage.shape[2:])
+        labels = self.find_concepts(images, geometry[2])
         return [
-            functional.cut_labels(labels, self.num_concepts, reference.box, view.box, size) for view in geometry[:2]
+            functional.cut_labels(labels, self.num_concepts, geometry[2].box, view.box, size) for view in geometry[:2]
         ]
 
     def _concept_loss(
