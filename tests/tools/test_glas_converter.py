@@ -112,11 +112,11 @@ def test_options_reach_the_file(tool, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('spoil', 'message'),
     [
-        (lambda f: (f / 'train_2_anno.bmp').unlink(), 'train_2_anno.bmp is missing'),
+        (lambda f: (f / 'train_2_anno.bmp').unlink(), 'train_2.bmp has no label map train_2_anno (bmp or png)'),
         (lambda f: (f / 'train_2.bmp').unlink(), 'train_2_anno.bmp has no image train_2'),
         (lambda f: (f / 'train_2.bmp').write_bytes(b'BM no image'), 'train_2.bmp cannot be read'),
         (lambda f: draw(f, 'train_2', '.png'), 'train_2 both as bmp and as png'),
-        (lambda f: draw(f / 'copy', 'train_3'), 'images in several folders'),
+        (lambda f: draw(f / 'copy', 'train_3'), 'images in several folders (1 in '),
         (shutil.rmtree, 'no image named train_N'),
     ],
 )
@@ -128,9 +128,51 @@ def test_bad_folders_are_said_in_one_sentence(spoil, message, tool, glas, capsys
     assert len(error.splitlines()) == 1
 
 
+def test_linked_folders_are_read(tool, glas, tmp_path):
+    (tmp_path / 'linked').mkdir()
+    (tmp_path / 'linked' / 'images').symlink_to(glas / 'Warwick QU Dataset')
+    assert tool.main([str(tmp_path / 'linked')]) == 0
+    images = read(tmp_path / 'linked' / 'annotations' / 'testA.json')['images']
+    assert [image['file_name'] for image in images] == ['images/testA_1.bmp']
+
+
+def test_image_and_map_may_differ_in_format(tool, glas):
+    folder = glas / 'Warwick QU Dataset'
+    Image.open(folder / 'train_2_anno.bmp').save(folder / 'train_2_anno.png')
+    (folder / 'train_2_anno.bmp').unlink()
+    (folder / 'train_10.bmp').rename(folder / 'train_10.BMP')
+    assert tool.main([str(glas)]) == 0
+    train = read(glas / 'annotations' / 'train.json')
+    assert [image['file_name'].split('/')[1] for image in train['images']] == [
+        'train_1.bmp', 'train_2.bmp', 'train_10.BMP',
+    ]  # fmt: skip
+    assert [item['image_id'] for item in train['annotations']] == [2, 3, 3]
+
+
+def test_pictures_of_other_names_are_told_and_those_of_the_archive_are_not(tool, glas, capsys):
+    folder = glas / 'Warwick QU Dataset'
+    draw(folder, 'Train-3')
+    (folder / '._train_1.bmp').write_bytes(b'x')
+    shutil.copytree(folder, glas / '__MACOSX')
+    assert tool.main([str(glas)]) == 0
+    printed = capsys.readouterr().out
+    assert f'note: {glas} holds 2 pictures of other names or folders, such as {folder}/Train-3.bmp: left out' in printed
+    assert len(read(glas / 'annotations' / 'train.json')['images']) == 3
+
+
 def test_folder_that_is_none(tool, tmp_path, capsys):
     assert tool.main([str(tmp_path / 'gone')]) == 1
     assert 'gone is not a folder' in capsys.readouterr().err
+
+
+def test_where_nothing_can_be_written(tool, glas, capsys):
+    file = glas / 'Warwick QU Dataset' / 'Grade.csv'
+    for out in (file, file / 'annotations'):
+        assert tool.main([str(glas), '--out', str(out)]) == 1
+        error = capsys.readouterr().err.strip()
+        assert error.startswith(f'glas: {file}')
+        assert 'cannot be read or written (' in error
+        assert len(error.splitlines()) == 1
 
 
 def test_real_bmp_and_png_give_the_same(tool, real_data, tmp_path, capsys):
