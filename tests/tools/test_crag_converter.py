@@ -165,6 +165,7 @@ def test_what_the_archive_holds_besides_does_no_harm(tool, crag, capsys):
         (lambda f: draw(f / 'valid', 'test_1', np.stack([LABELS] * 3, -1)), 'test_1.png is a label map of mode RGB'),
         (lambda f: (f / 'train/Images/train_2.png').write_bytes(b'x'), 'train_2.png cannot be read'),
         (lambda f: shutil.rmtree(f / 'valid/Annotation'), 'holds Images but no folder Annotation'),
+        (lambda f: (f / 'valid/Images').rename(f / 'valid/images'), 'valid holds no folder Images'),
         (lambda f: shutil.copytree(f, f.parent / 'copy'), 'holds the data set 2 times'),
         (lambda f: [path.unlink() for path in f.glob('train/Images/*')], 'holds no png'),
         (shutil.rmtree, 'holds no folder train/Images, valid/Images or'),

@@ -72,8 +72,10 @@ def find_samples(data: Path, split: Path) -> list[Sample]:
     """Images of one split, each with the path of its label map.
 
     Raises:
-        ConversionError: no label maps, an image without one, or one without an image.
+        ConversionError: no images, no label maps, an image without one, or one without an image.
     """
+    if not (split / 'Images').is_dir():
+        raise ConversionError(f'{split} holds no folder Images, expected one with its png; add it, or remove {split}')
     labels = next((split / name for name in LABEL_FOLDERS if (split / name).is_dir()), None)
     if labels is None:
         raise ConversionError(f'{split} holds Images but no folder Annotation with the label maps; add it')
@@ -95,7 +97,7 @@ def find_samples(data: Path, split: Path) -> list[Sample]:
 
 def convert(args: argparse.Namespace) -> None:
     root = find_root(args.data)
-    splits = {name: find_samples(args.data, root / name) for name in FOLDERS if (root / name / 'Images').is_dir()}
+    splits = {name: find_samples(args.data, root / name) for name in FOLDERS if (root / name).is_dir()}
     if 'valid' in splits and 'test' not in splits:
         print('note: valid is the official test set, and goes to test.json')
         splits['test'] = splits.pop('valid')
