@@ -59,8 +59,10 @@ class Patch(NamedTuple):
 
 def _list_png(folder: Path) -> dict[str, Path]:
     """PNG files of a folder by stem; others are said to be left out, but for hidden ones."""
+    if not folder.parent.is_dir():
+        raise ConversionError(f'{folder.parent} is not a folder; give the folder with images and masks')
     if not folder.is_dir():
-        found = sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) if folder.parent.is_dir() else []
+        found = sorted(path.name for path in folder.parent.iterdir() if path.is_dir())
         raise ConversionError(
             f'{folder} is not a folder; {folder.parent} holds {", ".join(found) or "no folders"}; correct the path, or '
             'name the folders with --images and --masks'

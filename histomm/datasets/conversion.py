@@ -89,11 +89,11 @@ def claim(out: Path, recipe: dict) -> Path | None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         if _content(out / RECIPE) == recipe:
             return None
-        what = 'what other data or options gave' if (out / RECIPE).is_file() else 'other files'
-        raise ConversionError(f'{out} holds {what}; choose a new or empty folder')
+        what = 'holds what other data or options gave' if (out / RECIPE).is_file() else 'holds other files'
+        raise ConversionError(f'{out} {what if out.is_dir() else "is a file"}; choose a new or empty folder')
     partial = out.with_name(f'{out.name}.partial')
     if partial.exists() and _content(partial / RECIPE) != recipe:
-        if any(partial.iterdir()) and not (partial / RECIPE).is_file():
+        if not partial.is_dir() or (any(partial.iterdir()) and not (partial / RECIPE).is_file()):
             raise ConversionError(f'{partial} is in the way and not of this converter; remove it')
         print(f'note: {partial} was begun with other data or options, and is begun anew')
         shutil.rmtree(partial)
@@ -110,10 +110,14 @@ def _content(path: Path) -> dict | None:
 
 
 def run_conversion(name: str, convert: Callable[[], None]) -> int:
-    """Status of a converter: 0, or 1 after one sentence about data that it cannot convert."""
+    """Status of a converter: 0, or 1 after one sentence about data that it cannot convert, read or write."""
     try:
         convert()
     except ConversionError as error:
         print(f'{name}: {error}', file=sys.stderr)
+        return 1
+    except OSError as error:
+        what = f'{error.filename or "a file"} cannot be read or written ({error.strerror or error})'
+        print(f'{name}: {what}; correct the path, its permissions, or --out', file=sys.stderr)
         return 1
     return 0

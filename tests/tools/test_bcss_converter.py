@@ -204,7 +204,12 @@ def test_foreign_files_are_left_alone(tool, rois, tmp_path, capsys):
     assert 'out holds other files' in capsys.readouterr().err
     assert tool.main([str(rois), '--out', str(tmp_path / 'new')]) == 1
     assert 'new.partial is in the way' in capsys.readouterr().err
-    assert len(contents(tmp_path)) == 2
+    assert tool.main([str(rois), '--out', str(tmp_path / 'out/mine.txt')]) == 1
+    assert 'mine.txt is a file; choose a new' in capsys.readouterr().err
+    (tmp_path / 'late.partial').touch()
+    assert tool.main([str(rois), '--out', str(tmp_path / 'late')]) == 1
+    assert 'late.partial is in the way' in capsys.readouterr().err
+    assert len(contents(tmp_path)) == 3
 
 
 def test_missing_patches_are_noticed(tool, rois, tmp_path, monkeypatch, capsys):
@@ -256,6 +261,23 @@ def test_pretraining_on_others_is_fine(tool, rois, converted, tmp_path, capsys):
     assert 'neither a folder nor a list' in capsys.readouterr().err
 
 
+def test_pretraining_is_not_compared_with_an_empty_test_set(tool, rois, tmp_path, capsys):
+    for path in sorted(rois.glob('*/TCGA-[ABC]*.png')):
+        (tmp_path / 'rois' / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'rois' / path.parent.name / path.name).symlink_to(path)
+    (tmp_path / 'list.txt').write_text('TCGA-ZZ-ZZZZ/1.png\n')
+    command = [str(tmp_path / 'rois'), '--out', str(tmp_path / 'out'), *SMALL, '--pretrain', str(tmp_path / 'list.txt')]
+    assert tool.main(command) == 1
+    assert '--pretrain: no region is of the test set, so nothing can be compared' in capsys.readouterr().err
+
+
+def test_no_patch_at_all_is_an_error(tool, rois, tmp_path, capsys):
+    out = tmp_path / 'out'
+    assert tool.main([str(rois), '--out', str(out), '--border', 'drop']) == 1
+    assert f'{rois} gives no patch: 0 have code 0 alone and --border leaves out 9' in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
@@ -271,7 +293,9 @@ def test_bad_options(tool, rois, tmp_path, capsys, options, message):
 
 def test_errors_of_the_data_end_in_one_sentence(tool, rois, tmp_path, capsys):
     assert tool.main([str(rois), '--out', str(tmp_path / 'out'), '--images', 'rgbs']) == 1
-    assert capsys.readouterr().err.startswith('bcss: ')
+    assert capsys.readouterr().err.startswith(f'bcss: {rois}/rgbs is not a folder; {rois} holds images, masks;')
+    assert tool.main([str(tmp_path / 'none'), '--out', str(tmp_path / 'out')]) == 1
+    assert capsys.readouterr().err.startswith(f'bcss: {tmp_path}/none is not a folder; give')
 
 
 def test_the_recipe_is_kept(converted):

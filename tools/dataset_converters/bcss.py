@@ -64,9 +64,14 @@ def check_pretraining(source: Path, splits: dict[str, str]) -> None:
     Raises:
         ConversionError: there are such, or nothing is there to compare.
     """
+    test = [name for name, split in splits.items() if split == 'test']
+    if not test:
+        raise ConversionError(
+            '--pretrain: no region is of the test set, so nothing can be compared; leave --pretrain out'
+        )
     try:
         names = read_names(source)
-        check_disjoint(names, [name for name, split in splits.items() if split == 'test'])
+        check_disjoint(names, test)
     except (OSError, ValueError) as error:
         raise ConversionError(f'--pretrain: {error}') from error
     pretrained, _ = participants_of(names)
@@ -183,6 +188,12 @@ def convert(args: argparse.Namespace) -> None:
             journal.write(json.dumps(row) + '\n')
         print(f'{number}/{len(regions)} {region.name}: {row["patches"]} patches to {row["split"]}', flush=True)
     rows = [rows[region.name] for region in regions]
+    if not any(row['patches'] for row in rows):
+        outside, dropped = (sum(row[key] for row in rows) for key in ('outside', 'border_dropped'))
+        raise ConversionError(
+            f'{args.data} gives no patch: {outside} have code 0 alone and --border leaves out {dropped}, expected one '
+            'or more; check the masks, or choose a smaller --patch'
+        )
     check_files(partial, rows)
     write_tables(partial, rows, sorted(splits))
     print_sums(rows)
