@@ -254,7 +254,7 @@ class PatchDataset(BaseDataset):
                 return super().prepare_data(idx)
             except UnreadableImageError as error:
                 if self.unreadable == 'raise':
-                    raise
+                    raise UnreadableImageError(f"{error}, or set unreadable='skip' in the data set") from error
                 self._flags[idx] = 1
                 last = error
             rng = view_generator(dict(sample_idx=wanted), _REPLACEMENTS + attempt)

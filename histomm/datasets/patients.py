@@ -112,13 +112,16 @@ def read_names(source: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: neither a folder nor a file.
-        ValueError: no names.
+        ValueError: no names, or a file that is no text in UTF-8.
     """
     path = Path(source)
     if path.is_dir():
         names = [os.path.join(path, name) for name in sorted(walk_files(str(path)))]
     elif path.is_file():
-        names = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()]
+        try:
+            names = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()]
+        except UnicodeDecodeError as error:
+            raise ValueError(f'{source} is no text, expected a folder, or a list of barcodes or paths') from error
     else:
         raise FileNotFoundError(f'{source} is neither a folder nor a list of files or participants; correct the path')
     if not names:

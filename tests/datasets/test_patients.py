@@ -92,3 +92,6 @@ def test_bad_lists_are_refused(tmp_path):
     listed.write_text('TCGA-AA-0002\nTCGA-AA-2\n')
     with pytest.raises(ValueError, match="the line 'TCGA-AA-2', expected a TCGA barcode"):
         read_participants(listed)
+    listed.write_bytes(b'\x89PNG')
+    with pytest.raises(ValueError, match=r'participants.txt is no text, expected a folder, or a list'):
+        read_names(listed)

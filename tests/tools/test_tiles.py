@@ -63,13 +63,14 @@ def test_nothing_is_overwritten(tool, data, tmp_path):
         tool.main([str(root), '--out', str(tmp_path / 'tiles'), '--size', '32'])
     (tmp_path / 'full').mkdir()
     (tmp_path / 'full/thesis.tex').touch()
-    with pytest.raises(SystemExit, match='is not empty; choose a new or empty folder'):
-        tool.main([str(root), '--out', str(tmp_path / 'full')])
+    for out in ('full', 'full/thesis.tex'):
+        with pytest.raises(SystemExit, match=rf'{out} is not empty or no folder; choose a new or empty folder'):
+            tool.main([str(root), '--out', str(tmp_path / out)])
 
 
 def test_unreadable_image_and_missing_folder_are_told(tool, data, tmp_path):
     (data[0] / 'a/x.png').write_bytes(b'\x89PNG')
-    with pytest.raises(SystemExit, match=r'^tiles: \S+/data/a/x\.png'):
+    with pytest.raises(SystemExit, match=r'^tiles: \S+/data/a/x\.png: cannot be read .*; repair or remove it$'):
         tool.main([str(data[0]), '--out', str(tmp_path / 'tiles'), '--size', '32'])
     with pytest.raises(SystemExit, match=r'^tiles: .*none'):
         tool.main([str(tmp_path / 'none'), '--out', str(tmp_path / 'tiles2')])

@@ -51,11 +51,11 @@ def cut_folder(data: Path, out: Path, size: int, exclude: list[str]) -> dict[str
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: no image is as large as a tile, ``out`` is not empty, an image cannot be read, or two images differ
-            in their suffix alone.
+        ValueError: no image is as large as a tile, ``out`` is no empty folder, an image cannot be read, or two images
+            differ in their suffix alone.
     """
-    if out.exists() and any(out.iterdir()):
-        raise ValueError(f'{out} is not empty; choose a new or empty folder')
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f'{out} is not empty or no folder; choose a new or empty folder')
     if size < 1:
         raise ValueError(f'--size is {size}, expected at least 1')
     dataset, counts, stems = PatchDataset(data_root=str(data), exclude=exclude), {}, {}

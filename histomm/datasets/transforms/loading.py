@@ -56,7 +56,7 @@ def read_image(path: str) -> np.ndarray:
     except (*_DECODE_ERRORS, cv2.error) as error:
         raise UnreadableImageError(
             f'{path}: cannot be read ({error}); expected a whole TIFF, PNG, JPEG or BMP with 8 or 16 bits a channel; '
-            "repair or remove it, or set unreadable='skip'"
+            'repair or remove it'
         ) from error
 
 
@@ -167,7 +167,7 @@ class LoadPatch(BaseTransform):
         if min(height, width) < self.min_size:
             raise UnreadableImageError(
                 f'{results["img_path"]}: image of {width}×{height} pixels, expected at least min_size={self.min_size}; '
-                "remove it, lower min_size, or set unreadable='skip'"
+                'remove it or lower min_size'
             )
         results.update(img=image, img_shape=(height, width), ori_shape=(height, width))
         return results
