@@ -4,6 +4,8 @@ python tools/make_synthetic.py --layout nct --out data/nct --num 900
 python tools/make_synthetic.py --layout glas --out data/glas --num 165 --size 775x522
 python tools/make_synthetic.py --layout crag --out data/CRAG --num 213
 python tools/make_synthetic.py --layout bcss --out data/BCSS_rois --num 151
+python tools/make_synthetic.py --layout monuseg --out data/MoNuSeg_raw --num 51
+python tools/make_synthetic.py --layout consep --out data/CoNSeP_raw --num 41
 """
 
 import argparse

@@ -1,8 +1,9 @@
 """Drawn H&E tissue with exact truth, in the on-disk layouts of real data sets."""
 
+from .cells import draw_nuclei
 from .glands import GRADES
 from .layouts import LAYOUTS, write_layout
 from .regions import draw_region
 from .tissue import TISSUES, draw_glands, draw_patch
 
-__all__ = ['GRADES', 'LAYOUTS', 'TISSUES', 'draw_glands', 'draw_patch', 'draw_region', 'write_layout']
+__all__ = ['GRADES', 'LAYOUTS', 'TISSUES', 'draw_glands', 'draw_nuclei', 'draw_patch', 'draw_region', 'write_layout']

@@ -17,8 +17,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import scipy.io
 
+from .cells import draw_nuclei
+from .encoding import Content, encode
 from .glands import GRADES
 from .regions import draw_region
 from .tissue import TISSUES, check_size, draw_glands, draw_patch
@@ -36,8 +37,12 @@ _CRAG_GRADES = (0.10, 0.10, 0.40, 0.20, 0.20)  # mostly adenocarcinoma, in the o
 _OVERLAY = (255, 220, 0)
 # Sites that gave slides to TCGA-BRCA; every second or third is in the test set of BCSS (OL, E2, LL, GM, EW, S3).
 _BCSS_SITES = ('A7', 'OL', 'BH', 'AR', 'E2', 'C8', 'LL', 'A2', 'GM', 'D8', 'AN', 'EW', 'A1', 'S3')
+_MONUSEG_SPLIT = {'train': 37, 'test': 14}
+_MONUSEG_SITES = ('18', '21', '38', 'B0', 'A7', 'AR', 'CH', 'G9', 'HE', 'DK', 'RD', 'NH')  # of seven organs
+_CONSEP_SPLIT = {'Train': 27, 'Test': 14}
+_CONSEP_PATIENTS = range(201, 217)  # 16 patients
 
-Plan = tuple[tuple[str, ...], Callable[[], tuple[np.ndarray, ...]]]
+Plan = tuple[tuple[str, ...], Callable[[], tuple[Content, ...]]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Layout:
     Attributes:
         size: Default ``(width, height)`` of a picture.
         pictures: ``pictures(num, size, seed)`` yields for each picture the relative paths of its files, the picture
-            first, and a function that draws as many arrays, to be encoded by the paths' suffixes.
+            first, and a function that draws what they hold, to be encoded by the paths' suffixes.
         tables: ``tables(num, seed)`` gives relative path to text of files beside the pictures.
     """
 
@@ -148,12 +153,52 @@ def _bcss_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]
         yield (f'images/{name}', f'masks/{name}'), partial(draw_region, size, seed, patient, index)
 
 
+def _draw_outlines(*args: Any) -> tuple[Content, ...]:
+    drawn = draw_nuclei(*args)
+    return drawn.image, drawn.outlines
+
+
+def _monuseg_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]:
+    """``…/Tissue Images/TCGA-38-Z802-01Z-00-DX1.tif`` and xml in ``…/Annotations``; for the test set, side by side.
+
+    Each patient has one picture, and another barcode than those of the drawn BCSS.
+    """
+    for split, number in _divide(num, _MONUSEG_SPLIT):
+        index = number * len(_MONUSEG_SPLIT) + list(_MONUSEG_SPLIT).index(split)
+        stem = f'TCGA-{_MONUSEG_SITES[index % len(_MONUSEG_SITES)]}-Z{0x800 + index % 0x800:03X}-01Z-00-DX1'
+        images, outlines = 'MoNuSegTestData', 'MoNuSegTestData'
+        if split == 'train':
+            images, outlines = (f'MoNuSeg 2018 Training Data/{name}' for name in ('Tissue Images', 'Annotations'))
+        yield (f'{images}/{stem}.tif', f'{outlines}/{stem}.xml'), partial(_draw_outlines, size, seed, index, index)
+
+
+def _draw_consep(*args: Any) -> tuple[Content, ...]:
+    image, labels, types, outlines = draw_nuclei(*args)
+    opaque = np.full((*labels.shape, 1), 255, np.uint8)
+    overlay = cv2.polylines(image.copy(), [outline.astype(np.int32) for outline in outlines], True, _OVERLAY)
+    code = np.concatenate([[0], types])
+    arrays = dict(inst_map=labels, type_map=code[labels], inst_type=types[:, None])
+    return np.concatenate([image, opaque], axis=2), arrays, overlay
+
+
+def _consep_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]:
+    """``Train/Images/train_1.png`` with an alpha channel, ``Train/Labels/train_1.mat``, and ``Overlay``."""
+    for split, number in _divide(num, _CONSEP_SPLIT):
+        index = number * len(_CONSEP_SPLIT) + list(_CONSEP_SPLIT).index(split)
+        patient = _CONSEP_PATIENTS[index % len(_CONSEP_PATIENTS)]
+        stem = f'{split.lower()}_{number}'
+        files = f'Images/{stem}.png', f'Labels/{stem}.mat', f'Overlay/{stem}.png'
+        yield tuple(f'{split}/{file}' for file in files), partial(_draw_consep, size, seed, patient, index)
+
+
 LAYOUTS = {
     'nct': Layout((224, 224), _nct_pictures, lambda num, seed: {}),
     'glas': Layout((775, 522), _glas_pictures, _glas_tables),
     'crag': Layout((1512, 1516), partial(_crag_pictures, suffix='.png'), lambda num, seed: {}),
     'crag-mat': Layout((1512, 1516), partial(_crag_pictures, suffix='.mat'), lambda num, seed: {}),
     'bcss': Layout((1800, 1500), _bcss_pictures, lambda num, seed: {}),
+    'monuseg': Layout((1000, 1000), _monuseg_pictures, lambda num, seed: {}),
+    'consep': Layout((1000, 1000), _consep_pictures, lambda num, seed: {}),
 }
 
 
@@ -163,22 +208,6 @@ def _write(path: Path, content: bytes) -> None:
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
     part.write_bytes(content)
     os.replace(part, path)
-
-
-def _encode(path: str, image: np.ndarray) -> bytes:
-    if path.endswith('.mat'):
-        return _encode_mat(image)
-    stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    options = [cv2.IMWRITE_TIFF_COMPRESSION, 1] if path.endswith('.tif') else []
-    return cv2.imencode(Path(path).suffix, stored, options)[1].tobytes()
-
-
-def _encode_mat(labels: np.ndarray) -> bytes:
-    """A MATLAB file of floats, MATLAB's own default, named as HoVer-Net names maps of instances."""
-    file = io.BytesIO()
-    scipy.io.savemat(file, {'inst_map': labels.astype(float)}, do_compression=True)
-    head = b'MATLAB 5.0 MAT-file'.ljust(116)  # in place of a text with the time
-    return head + file.getvalue()[len(head) :]
 
 
 def _claim(out: Path, recipe: _Recipe) -> None:
@@ -205,8 +234,10 @@ def write_layout(
     Args:
         name: Key of :data:`LAYOUTS`: ``nct`` (nine class folders), ``glas`` (pictures, ``*_anno`` instance maps,
             ``Grade.csv``; train, test A and test B in the proportion 85:60:20), ``crag`` (``Images``, ``Annotation``
-            and ``Overlay`` in each of train and valid, 173:40), ``crag-mat`` (the same with MATLAB instance maps), or
-            ``bcss`` (regions in ``images`` and maps of tissue codes in ``masks``, named by drawn barcodes of TCGA).
+            and ``Overlay`` in each of train and valid, 173:40), ``crag-mat`` (the same with MATLAB instance maps),
+            ``bcss`` (regions in ``images`` and maps of tissue codes in ``masks``, named by drawn barcodes of TCGA),
+            ``monuseg`` (tif, and outlines of nuclei in xml; 37:14), or ``consep`` (RGBA png, and MATLAB files with
+            nuclei and their kinds; 27:14).
         out: Folder, new, empty, or holding the same set with no more than ``num`` pictures.
         num: Number of pictures, at least 1.
         size: Side, or ``(width, height)``, in pixels; the layout's own if None.
@@ -236,8 +267,8 @@ def write_layout(
     for paths, draw in plans:
         if all((out / path).is_file() for path in paths):
             continue
-        for path, image in zip(paths, draw(), strict=True):
-            _write(out / path, _encode(path, image))
+        for path, content in zip(paths, draw(), strict=True):
+            _write(out / path, encode(path, content))
     for path, text in layout.tables(num, seed).items():
         _write(out / path, text.encode())
     return pictures

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -82,6 +83,14 @@ def _stamp(rng: np.random.Generator, kind: NucleusKind, angle: float) -> Stamp:
     return Stamp(cover[..., None].astype(np.float32), np.stack([haem, eosin], axis=-1).astype(np.float32))
 
 
+class Placed(NamedTuple):
+    """A nucleus that was drawn: its centre in pixels of the canvas, and its ``cover``, see :class:`Stamp`."""
+
+    x: int
+    y: int
+    cover: np.ndarray
+
+
 @lru_cache(maxsize=len(KINDS))
 def _stamps(name: str) -> list[list[Stamp]]:
     """Bank ``[angle][shape]`` of a kind, the same in every run."""
@@ -98,7 +107,7 @@ def stamp_nuclei(
     y: np.ndarray,
     angle: np.ndarray | None = None,
     tone: tuple[float, float] = (0.8, 1.2),
-) -> None:
+) -> list[Placed]:
     """Draw nuclei into a canvas, in place.
 
     Args:
@@ -110,6 +119,9 @@ def stamp_nuclei(
         y: ``(n,)`` integer rows.
         angle: ``(n,)`` direction of the long axis in radians; drawn at random if None.
         tone: Range of a factor on the haematoxylin of each nucleus.
+
+    Returns:
+        What was drawn, in this order: later nuclei lie over earlier ones.
     """
     h, w = density.shape[:2]
     bank = _stamps(name)
@@ -118,6 +130,7 @@ def stamp_nuclei(
     shape = rng.integers(_SHAPES, size=len(x))
     tones = np.ones((len(x), 2), np.float32)
     tones[:, 0] = rng.uniform(*tone, size=len(x))
+    placed = []
     for cx, cy, i, j, factor in zip(x.tolist(), y.tolist(), turn.tolist(), shape.tolist(), tones, strict=True):
         stamp = bank[i][j]
         half = stamp.cover.shape[0] // 2
@@ -125,3 +138,5 @@ def stamp_nuclei(
             continue
         part = density[cy - half : cy + half + 1, cx - half : cx + half + 1]
         part += stamp.cover * (stamp.density * factor - part)
+        placed.append(Placed(cx, cy, stamp.cover))
+    return placed

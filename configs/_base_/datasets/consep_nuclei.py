@@ -1,0 +1,7 @@
+# CoNSeP as tools/dataset_converters/consep.py writes it
+_base_ = 'monuseg_nuclei.py'
+data_root = 'data/CoNSeP'
+
+train_dataloader = dict(dataset=dict(data_root=data_root))
+val_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = dict(dataset=dict(data_root=data_root))
