@@ -3,6 +3,7 @@
 import argparse
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -12,6 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from histomm.config_file import read_config, require_libraries
+from histomm.engine.hooks.empty_epoch import require_batches
 
 
 def common_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -79,11 +81,19 @@ def _drop_hooks_turned_off(cfg: Config) -> None:
         del cfg.default_hooks[name]
 
 
+class _Runner(Runner):
+    """A runner that says so itself when schedules counted in iterations are built for epochs without any."""
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        require_batches(self)
+        return super().build_param_scheduler(scheduler)
+
+
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config names, mmengine's by default; also for several processes without a GPU."""
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         _distribute_on_cpu(cfg)
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else _Runner.from_cfg(cfg)
 
 
 def _distribute_on_cpu(cfg: Config) -> None:

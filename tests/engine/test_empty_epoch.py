@@ -6,10 +6,12 @@ from small_runs import REPO, draw_patches, pretraining_options, small_config
 from histomm.engine.launch import build_runner
 
 
+@pytest.mark.parametrize('config', ['mocov2/mocov2_r18_nct.py', 'vicregl/vicregl_r18_nct.py'])
 @pytest.mark.parametrize('batch_size', [8, 9])
-def test_fewer_images_than_a_batch(batch_size, tmp_path):
+def test_fewer_images_than_a_batch(batch_size, config, tmp_path):
+    """The second config has a schedule in iterations, which is built before the hooks are asked."""
     options = pretraining_options(draw_patches(tmp_path, num=8), batch_size=batch_size) | {'default_hooks.knn': None}
-    runner = build_runner(small_config(REPO / 'configs/mocov2/mocov2_r18_nct.py', tmp_path / 'run', options))
+    runner = build_runner(small_config(REPO / 'configs' / config, tmp_path / 'run', options))
     if batch_size == 8:
         runner.train()
         assert runner.iter == 1
