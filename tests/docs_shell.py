@@ -266,6 +266,10 @@ def draw_own_data() -> None:
     rows = ''.join(f'{path},{path.partition("/")[0]}\n' for path in paths)
     (patches / 'patches.csv').write_text(f'file,tissue\n{rows}')
     shutil.copytree(patches / 'TUM', 'data/more_patches')
+    for slide in ('my_slides/TCGA-A7-A0D9-01Z', 'my_slides/TCGA-A2-A0YE-01Z', 'more_slides/TCGA-AR-A1AS-01Z'):
+        shutil.copytree(patches / 'TUM', f'data/{slide}')
+    Path('data/BCSS').mkdir()
+    Path('data/BCSS/participants.txt').write_text('TCGA-A7-A0D9\n')
     Path('data/my_regions').mkdir()
     region = cv2.resize(cv2.cvtColor(read_image(str(patches / paths[0])), cv2.COLOR_RGB2BGR), (600, 520))
     cv2.imwrite('data/my_regions/region.png', region)

@@ -62,7 +62,6 @@ def pretraining_options(patches: Path, batch_size: int = 4, epochs: int = 1, sam
         'default_hooks.knn.dataset.data_root': str(patches),
         'default_hooks.knn.dataset.indices': 9,
         'model.queue_len': 64,
-        'model.dense.queue_len': 64,
     }
 
 
@@ -127,6 +126,7 @@ SOME_METHODS = {
     'train_dataloader.dataset.pipeline.1.views.2.pipeline.0.size': 48,
     'train_dataloader.dataset.pipeline.1.views.3.pipeline.0.size': 48,
     'model.start_epoch': 0,
+    'model.dense.queue_len': 64,
 }
 """What makes those configs small, too, that name these fields themselves."""
 

@@ -26,6 +26,9 @@ PREPARE = {
     'configs/concl/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/vicreg/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/vicregl/README.md': lambda shell: docs_shell.draw_published_data(),
+    'configs/byol/README.md': lambda shell: docs_shell.draw_published_data(),
+    'configs/simsiam/README.md': lambda shell: docs_shell.draw_published_data(),
+    'configs/barlowtwins/README.md': lambda shell: docs_shell.draw_published_data(),
 }
 """What must lie in the folder before a page's commands are typed."""
 

@@ -1,7 +1,7 @@
 _base_ = [
     '../_base_/models/barlowtwins_r18.py',
     '../_base_/datasets/nct_two_views.py',
-    '../_base_/schedules/lars_cosine_200e.py',
+    '../_base_/schedules/vicreg_200e.py',
     '../_base_/nct_runtime.py',
 ]
 # Weights learn at 0.2, biases and batch norms at 0.0048; 'downsample.1' is the batch norm of a ResNet's shortcut.
@@ -11,16 +11,3 @@ optim_wrapper = dict(
         custom_keys={'bn': dict(lr_mult=0.024), 'bias': dict(lr_mult=0.024), 'downsample.1': dict(lr_mult=0.024)}
     ),
 )
-# As in lars_cosine_200e.py, but down to a thousandth.
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-4, by_epoch=True, begin=0, end=10, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=190,
-        eta_min_ratio=1e-3,
-        by_epoch=True,
-        begin=10,
-        end=200,
-        convert_to_iter_based=True,
-    ),
-]

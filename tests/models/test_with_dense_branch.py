@@ -26,7 +26,7 @@ def _loop_of_ten_steps():
 def config_of(repo, name, **model):
     """Model config of a shipped one with narrow heads and a short queue."""
     config = Config.fromfile(str(repo / f'configs/{name}_r18_nct.py'))
-    config.merge_from_dict(fitting(config, {'model.dense.queue_len': 24}))
+    config.merge_from_dict(fitting(config, {}))
     config.merge_from_dict(dict(model=model))
     return config.model
 
@@ -226,7 +226,7 @@ def test_the_online_backbone_is_exported_and_loads_into_the_detector(repo, tmp_p
     detector = Config.fromfile(str(repo / 'configs/glas/mask-rcnn_r18_fpn_glas.py')).model.backbone
     for checkpoint in (tmp_path / 'epoch_1.pth', tmp_path / 'out/backbone_openmmlab.pth'):
         init = dict(type='histomm.VerifiedPretrained', checkpoint=str(checkpoint))
-        backbone = DETECTORS.build(dict(detector, init_cfg=init))
+        backbone = DETECTORS.build(dict(detector, type='mmdet.ResNet', init_cfg=init))
         backbone.init_weights()
         online = model.backbone.state_dict()
         loaded = backbone.state_dict()
