@@ -13,19 +13,21 @@ import sys
 from pathlib import Path
 
 from histomm.engine.reproduce import (
+    Commands,
     Launch,
     RecipeError,
+    Records,
     StageFailed,
     check_data,
     check_plan,
     make_plan,
     read_recipe,
     run_plan,
+    script,
     write_report,
 )
+from histomm.engine.reproduce.commands import LAUNCHERS
 from histomm.engine.reproduce.recipe import FULL
-from histomm.engine.reproduce.record import Records
-from histomm.engine.reproduce.runner import LAUNCHERS, Commands, script
 from histomm.engine.reproduce.table import markdown
 
 REPO = Path(__file__).resolve().parents[1]

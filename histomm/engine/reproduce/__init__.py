@@ -2,20 +2,25 @@
 
 A recipe (``configs/reproduce/*.yaml``) names the stages that lead to each cell of a table, with the published figures.
 :mod:`.recipe` reads it, :mod:`.plan` fills in rows, columns and seeds, :mod:`.check` holds the plan against the configs
-and the data, :mod:`.record` knows what is finished, :mod:`.runner` runs the rest, :mod:`.table` shows the figures.
+and the data, :mod:`.record` knows what is finished, :mod:`.commands` has the command lines, :mod:`.runner` runs what is
+left in :mod:`.processes`, :mod:`.table` shows the figures.
 """
 
 from .check import check_data, check_plan
+from .commands import Commands, Launch, script
 from .plan import Plan, Run, make_plan
 from .recipe import Recipe, RecipeError, read_recipe
-from .runner import Launch, StageFailed, run_plan
+from .record import Records
+from .runner import StageFailed, run_plan
 from .table import write_report
 
 __all__ = [
+    'Commands',
     'Launch',
     'Plan',
     'Recipe',
     'RecipeError',
+    'Records',
     'Run',
     'StageFailed',
     'check_data',
@@ -23,5 +28,6 @@ __all__ = [
     'make_plan',
     'read_recipe',
     'run_plan',
+    'script',
     'write_report',
 ]

@@ -174,10 +174,10 @@ def last_metrics(folder: Path, kind: str) -> dict[str, float]:
     """Metrics of a finished test, or of the evaluation that a training ended with; empty if it ended without one."""
     pattern = '*/vis_data/scalars.json' if kind == 'train' else '*/*.json'
     files = [path for path in folder.glob(pattern) if kind == 'train' or path.stem == path.parent.name]
-    newest = max(files, default=None)
-    if newest is None:
+    written = [lines for path in sorted(files) if (lines := path.read_text().splitlines())]
+    if not written:
         return {}
-    row = json.loads(newest.read_text().splitlines()[-1])
+    row = json.loads(written[-1][-1])
     if kind == 'train' and 'loss' in row:
         return {}
     return {name: value for name, value in row.items() if isinstance(value, int | float) and name != 'step'}

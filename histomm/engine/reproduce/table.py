@@ -7,10 +7,10 @@ from pathlib import Path
 from histomm.engine.fileio import write_atomic
 from histomm.visualization.report import Report
 
+from .commands import Commands
 from .plan import Plan
 from .recipe import FULL, Column
 from .record import Records
-from .runner import Commands
 
 NOT_RUN, BEGUN = 'not run yet', 'begun'
 NOT_COMPARABLE = (

@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from histomm.engine.reproduce import Launch, check_plan, make_plan, read_recipe, run_plan
-from histomm.engine.reproduce.record import Records
-from histomm.engine.reproduce.runner import Commands
+from histomm.engine.reproduce import Commands, Launch, Records, check_plan, make_plan, read_recipe, run_plan
 
 COPY = """
 import argparse, json, os, subprocess, sys, time
@@ -40,7 +38,8 @@ parser.add_argument('--cfg-options', nargs='+', default=[])
 args = parser.parse_args()
 options = dict(option.split('=', 1) for option in args.cfg_options)
 root, pointer = Path(__file__).resolve().parents[1], args.work_dir / 'last_checkpoint'
-start = int(Path(pointer.read_text()).stem.split('_')[1]) if args.resume and pointer.exists() else 0
+last = Path(pointer.read_text()) if args.resume and pointer.exists() else None
+start = int(last.stem.split('_')[1]) if last and zipfile.is_zipfile(last) else 0
 with open(root / 'journal', 'a') as file:
     file.write(f'{args.work_dir.name} from {start}\\n')
 end = int(options.get('train_cfg.max_iters', 3))
@@ -62,12 +61,30 @@ with open(data / 'scalars.json', 'w', buffering=1) as log:
         log.write(json.dumps({'coco/bbox_mAP': value, 'coco/segm_mAP': value / 2, 'step': end}) + '\\n')
 """
 
+TEST = """
+import argparse, json
+from pathlib import Path
+parser = argparse.ArgumentParser()
+parser.add_argument('config')
+parser.add_argument('checkpoint', type=Path)
+parser.add_argument('--work-dir', type=Path)
+parser.add_argument('--cfg-options', nargs='+')
+args = parser.parse_args()
+with open(Path(__file__).resolve().parents[1] / 'journal', 'a') as file:
+    file.write(f'test of {args.checkpoint.name}\\n')
+assert args.checkpoint.is_file()
+for time, value in (('1', 0.1), ('2', 0.2)):  # a second test in the same folder counts
+    (args.work_dir / time).mkdir()
+    (args.work_dir / time / f'{time}.json').write_text(json.dumps({'coco/bbox_mAP': value}))
+"""
+
 CONFIG = """
 default_scope = 'mmengine'
 randomness = dict(seed=7)
 train_cfg = dict(max_iters=3)
 train_dataloader = dict(batch_size=16, dataset=dict(data_root='data'))
 val_evaluator = dict(type='CocoMetric', metric=['bbox'])
+test_evaluator = dict(type='CocoMetric', metric=['bbox'])
 """
 
 RECIPE = """
@@ -109,7 +126,12 @@ class Toy:
 
     def __init__(self, folder: Path) -> None:
         self.repo, self.root, self.work = folder / 'repo', folder / 'data', folder / 'work'
-        for name, text in {'tools/copy.py': COPY, 'tools/train.py': TRAIN, 'configs/toy.py': CONFIG}.items():
+        for name, text in {
+            'tools/copy.py': COPY,
+            'tools/train.py': TRAIN,
+            'tools/test.py': TEST,
+            'configs/toy.py': CONFIG,
+        }.items():
             (self.repo / name).parent.mkdir(parents=True, exist_ok=True)
             (self.repo / name).write_text(text)
         (self.root / 'patches').mkdir(parents=True, exist_ok=True)

@@ -98,7 +98,7 @@ def test_what_is_wrong_is_told_before_anything_runs(toy, stage, field, value, me
 )
 def test_metrics_are_held_against_the_evaluator(toy, evaluator, metric, right):
     config = toy.repo / 'configs/toy.py'
-    config.write_text(config.read_text().replace("dict(type='CocoMetric', metric=['bbox'])", evaluator))
+    config.write_text(f'{config.read_text()}val_evaluator = {evaluator}\n')
     toy.recipe['columns']['AP']['metric'] = metric
     if right:
         toy.plan()

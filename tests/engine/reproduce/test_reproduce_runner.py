@@ -1,5 +1,6 @@
 """The runner with real small processes: what is skipped, run anew, gone on with, and left when it is stopped."""
 
+import json
 import os
 import shlex
 import signal
@@ -10,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from histomm.engine.reproduce import Launch, RecipeError, StageFailed
-from histomm.engine.reproduce.runner import script
+from histomm.engine.reproduce import Launch, RecipeError, StageFailed, script
 
 ALL = ['make', 'one', 'seed0 from 0', 'seed1 from 0', 'two', 'seed0 from 0', 'seed1 from 0']
 
@@ -94,6 +94,38 @@ def test_a_training_killed_before_its_evaluation_does_its_end_again(toy):
     with pytest.raises(StageFailed):
         toy.run(rows=('first',), seeds=1)
     assert toy.run(rows=('first',), seeds=1)[1] == ['seed0 from 0']
+
+
+def test_a_training_that_only_lacks_its_record_is_not_repeated(toy):
+    """The runner was killed between the end of the training and the note of it."""
+    (_, records, _), _ = toy.run(rows=('first',), seeds=1)
+    path = toy.work / 'records/fine--one--seed0.json'
+    path.write_text(json.dumps({'parts': json.loads(path.read_text())['parts']}))
+    (_, records, _), journal = toy.run(rows=('first',), seeds=1)
+    assert journal == ['seed0 from 3']
+    assert records.due() == []
+
+
+def test_results_that_nobody_noted_are_set_aside(toy):
+    (toy.work / 'fine/one/seed0').mkdir(parents=True)
+    (toy.work / 'fine/one/seed0/last_checkpoint').write_text('iter_3.pth')
+    assert toy.run(rows=('first',), seeds=1)[1] == ALL[:3]
+    assert (toy.work / 'fine/one/seed0.old1/last_checkpoint').is_file()
+
+
+def test_metrics_of_a_test_stage(toy):
+    toy.recipe['stages']['score'] = {
+        'kind': 'test', 'folder': 'score/{method}/seed{seed}', 'config': 'configs/toy.py',
+        'checkpoint': '{fine}/iter_3.pth', 'options': {'randomness.seed': '{seed}'},
+    }  # fmt: skip
+    toy.recipe['columns']['AP']['stage'] = 'score'
+    (plan, records, _), journal = toy.run(rows=('first',), seeds=1)
+    assert journal == [*ALL[:3], 'test of iter_3.pth']
+    assert records.read(plan.runs['score/one/seed0'])['metrics'] == {'coco/bbox_mAP': 0.2}
+    # its checkpoint is used by another stage, so it has to be whole
+    (toy.work / 'fine/one/seed0/iter_3.pth').write_bytes(b'half')
+    toy.recipe['stages']['score']['options'] = {}
+    assert toy.run(rows=('first',), seeds=1)[1] == ['seed0 from 0', 'test of iter_3.pth']
 
 
 def test_a_failure_shows_the_log_and_what_is_half_done_is_made_again(toy):
