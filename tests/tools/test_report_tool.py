@@ -78,6 +78,21 @@ def test_page_has_every_part_with_the_figures_of_the_files(tool, runs):
     ]  # fmt: skip
 
 
+def test_scores_of_instances_are_shown_where_there_are_some(tool, runs):
+    path = runs / 'pretrained' / 'test' / '9' / '9.json'
+    scores = {'gland/object_f1': 0.815, 'gland/object_hausdorff': 61.25, 'instance/aji': float('nan')}
+    path.write_text(json.dumps(json.loads(path.read_text()) | scores) + '\n')
+    _run(tool, *_arguments(runs))
+    page = (runs / 'report.html').read_text()
+    assert re.findall('<h2>(.*?)</h2>', page)[1] == 'Scores of instances'
+    cells = re.findall('<t[hd][^>]*>([^<]*)</t[hd]>', page)
+    at = cells.index('object F1')
+    assert cells[at : at + 11] == [
+        'object F1', 'object Hausdorff, pixels', 'AJI', 'scratch', '–', '–', '–', 'pre-trained', '81.5', '61.2', '–',
+    ]  # fmt: skip
+    assert 'on ann.json, in per cent but for the distance' in page
+
+
 def test_pretraining_alone_is_a_report_too(tool, runs):
     _run(tool, '--out', runs / 'report.html', '--pretrain', runs / 'pretrain')
     assert re.findall('<h2>(.*?)</h2>', (runs / 'report.html').read_text()) == ['Pre-training']

@@ -10,6 +10,7 @@ its folder holds a *.segm.json, which CocoMetric writes with test_evaluator.0.ou
 
 import argparse
 import datetime
+import math
 import sys
 from pathlib import Path
 
@@ -31,6 +32,14 @@ METRICS = {
     'coco/segm_mAP_50': 'AP50 mask',
     'coco/segm_mAP_75': 'AP75 mask',
 }
+GLANDS = {
+    'gland/object_f1': 'object F1',
+    'gland/object_dice': 'object Dice',
+    'gland/object_hausdorff': 'object Hausdorff, pixels',
+    'instance/aji': 'AJI',
+    'instance/pq': 'PQ',
+}
+"""Of histomm.GlandMetric and histomm.InstanceOverlapMetric; all are shares of 1 but for the distance."""
 MONITORS = {
     'feature_std': 'spread of the features (feature_std)',
     'rankme': 'effective rank (RankMe)',
@@ -93,7 +102,7 @@ def add_facts(report: Report, args: argparse.Namespace) -> None:
 
 
 def add_results(report: Report, args: argparse.Namespace) -> None:
-    """Average precision of every fine-tuning."""
+    """Average precision of every fine-tuning, and scores of instances where there are some."""
     metrics = {name: read_metrics(work_dir) for name, work_dir in args.finetune}
     missing = [name for name, found in metrics.items() if not set(METRICS) & set(found)]
     if missing:
@@ -108,11 +117,23 @@ def add_results(report: Report, args: argparse.Namespace) -> None:
             f'Difference, {rows[1][0]} less {rows[0][0]}: {boxes:+.1f} points for boxes, {masks:+.1f} for masks. '
             'This is one run of each; repeat with other seeds before you believe a difference of some points.'
         )
+    shown = [key for key in GLANDS if any(key in found for found in metrics.values())]
+    if shown:
+        rows = [[name, *(_score(key, found.get(key)) for key in shown)] for name, found in metrics.items()]
+        caption = f'Scores of outlined instances{where}, in per cent but for the distance, where 0 is best.'
+        report.add_section('Scores of instances')
+        report.add_table(['Fine-tuning', *(GLANDS[key] for key in shown)], rows, caption)
 
 
 def _percent(value: float | None) -> float | None:
-    """COCO's -1 means that there was nothing to average."""
-    return None if value is None or value < 0 else 100 * value
+    """COCO's -1 means that there was nothing to average, as NaN does in other scores."""
+    return None if value is None or not value >= 0 else 100 * value
+
+
+def _score(key: str, value: float | None) -> float | None:
+    if key == 'gland/object_hausdorff':
+        return None if value is None or math.isnan(value) else value
+    return _percent(value)
 
 
 def add_instances(report: Report, args: argparse.Namespace) -> None:
