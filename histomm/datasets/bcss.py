@@ -1,5 +1,6 @@
 """Breast Cancer Semantic Segmentation (BCSS, Amgad et al. 2019): its codes, and its data set for mmseg."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -122,6 +123,32 @@ def bcss_dataset_class() -> type:
                 colors = [list(PALETTE[codes[0] - 1]) for codes in groups.values()]
                 kwargs['metainfo'] = dict(classes=tuple(groups), palette=colors)
             super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, reduce_zero_label=True, **kwargs)
+
+        def load_data_list(self) -> list[dict]:
+            """Images and masks.
+
+            Raises:
+                FileNotFoundError: a folder is missing, or the mask of an image.
+                ValueError: no images.
+            """
+            for folder in (self.data_prefix['img_path'], self.data_prefix['seg_map_path']):
+                if not os.path.isdir(folder):
+                    raise FileNotFoundError(
+                        f'BCSSDataset: {folder} is not a folder; correct data_root and data_prefix, or write the '
+                        'patches with tools/dataset_converters/bcss.py'
+                    )
+            samples = super().load_data_list()
+            if not samples:
+                raise ValueError(
+                    f'BCSSDataset: {self.data_prefix["img_path"]} holds no image *{self.img_suffix}; correct the path'
+                )
+            lonely = [sample for sample in samples if not os.path.isfile(sample['seg_map_path'])]
+            if lonely:
+                raise FileNotFoundError(
+                    f'BCSSDataset: {len(lonely)} of {len(samples)} images have no mask, such as '
+                    f'{lonely[0]["img_path"]}, expected {lonely[0]["seg_map_path"]}; convert the data again'
+                )
+            return samples
 
         def get_label_map(self, new_classes: Sequence[str] | None = None) -> dict[int, int] | None:
             """Class index to the one wanted, applied after code 0 was ignored; None where all stay as they are."""

@@ -122,3 +122,17 @@ def test_seeds_of_the_sampler_reach_the_transforms(root):
     assert orders[0] == again
     assert set(orders[0]) == {20, 255}
     assert orders[0] != orders[1]
+
+
+def test_missing_data_are_named_before_training(root, tmp_path):
+    (tmp_path / 'train/img').mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r'/train/mask is not a folder; correct .*converters/bcss\.py'):
+        build(tmp_path)
+    (tmp_path / 'train/mask').mkdir()
+    with pytest.raises(ValueError, match=r'/train/img holds no image \*\.png'):
+        build(tmp_path)
+    for number in (1, 2):
+        Image.new('RGB', (4, 4)).save(tmp_path / f'train/img/{number}.png')
+    Image.new('L', (4, 4)).save(tmp_path / 'train/mask/1.png')
+    with pytest.raises(FileNotFoundError, match=r'1 of 2 images have no mask, such as .*img/2\.png, .*mask/2\.png'):
+        build(tmp_path)

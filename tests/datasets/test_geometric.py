@@ -129,6 +129,14 @@ def test_label_maps_go_where_the_image_goes(size):
         assert results['other'] is numbers, 'not named in seg_fields'
 
 
+@pytest.mark.parametrize('transform', [RandomResizedCrop(32), RandomFlip(prob_h=1.0), RandomRotate90(prob=1.0)])
+def test_a_label_map_of_another_size_is_refused(transform):
+    labels = np.zeros((50, 49), np.uint8)
+    results = sample(position_image(50, 50), gt_seg_map=labels, seg_fields=['gt_seg_map'], img_path='roi.png')
+    with pytest.raises(ValueError, match=r'roi.png is \(50, 50\), its label map gt_seg_map \(50, 49\)'):
+        transform(results)
+
+
 def test_two_crops_compose():
     results = sample(position_image(60, 60))
     for step in (RandomResizedCrop(60, scale=(0.5, 0.6)), RandomResizedCrop(60, scale=(0.5, 0.6))):

@@ -54,9 +54,19 @@ def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _apply(results: dict, change: Callable[[np.ndarray], np.ndarray], to_labels: Callable | None = None) -> None:
-    """Change the image, and the label maps in ``seg_fields`` alike or by ``to_labels``."""
+    """Change the image, and the label maps in ``seg_fields`` alike or by ``to_labels``.
+
+    Raises:
+        ValueError: a label map of another size than the image.
+    """
+    size = results['img'].shape[:2]
     results['img'] = change(results['img'])
     for key in results.get('seg_fields', ()):
+        if results[key].shape[:2] != size:
+            raise ValueError(
+                f'{results.get("img_path", "an image")} is {size}, its label map {key} {results[key].shape[:2]}, '
+                'expected the same height and width; correct the files'
+            )
         results[key] = (to_labels or change)(results[key])
 
 
