@@ -11,6 +11,6 @@ gpus=${GPUS:-8}
 per_node=${GPUS_PER_NODE:-8}
 # SRUN_ARGS holds further options of srun, split at spaces on purpose.
 # shellcheck disable=SC2086
-srun -p "$partition" --job-name="$job" --gres="gpu:$per_node" --ntasks="$gpus" --ntasks-per-node="$per_node" \
+exec srun -p "$partition" --job-name="$job" --gres="gpu:$per_node" --ntasks="$gpus" --ntasks-per-node="$per_node" \
     --cpus-per-task="${CPUS_PER_TASK:-8}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
     python -u "$(dirname "$0")/train.py" "$config" --work-dir "$work_dir" --launcher slurm "${@:5}"

@@ -76,9 +76,10 @@ class Commands:
         """The command of a run."""
         if run.kind == 'command':
             return Command(('python', run.target, *map(self._fill, run.args)))
-        options = [f'{key}={self._fill(value)}' for key, value in run.options.items()]
+        options = {key: self._fill(value) for key, value in run.options.items()}
         if self.launch.gpus > 1 and run.kind == 'train':
-            options.append(f'train_dataloader.batch_size={self._share(run)}')
+            options['train_dataloader.batch_size'] = str(self._share(run))
+        options = [f'{key}={value}' for key, value in options.items()]
         work, rest = self._fill(run.out), ['--cfg-options', *options] if options else []
         return self._test(run, work, rest) if run.kind == 'test' else self._train(run, work, ['--resume', *rest])
 
