@@ -70,9 +70,9 @@ def _region(path: Path, number: int, element: Element) -> Region:
 def draw_regions(path: Path, regions: Iterable[Region], shape: tuple[int, int]) -> tuple[np.ndarray, Counter[str]]:
     """Label map of the regions, each filled with its number; where they overlap, the later one wins.
 
-    A pixel belongs to a region if its centre, which has whole coordinates, is inside, or if the outline runs through
-    it, as Pillow draws polygons. MATLAB's ``poly2mask`` leaves out the pixels of the outline; its nuclei are about a
-    pixel thinner.
+    A vertex marks the pixel in which it lies: ImageScope counts from the corner of the image, so fractions are cut off
+    (towards 0). A region has the pixels of its vertices, those of the lines between them, and those inside. MATLAB's
+    ``poly2mask`` leaves out most pixels of the lines; its nuclei are about a pixel thinner.
 
     Args:
         path: File of the regions, for messages.
@@ -103,12 +103,16 @@ def draw_regions(path: Path, regions: Iterable[Region], shape: tuple[int, int]) 
             continue
         counts['cut'] += beyond
         counts['negative'] += region.negative
-        pen.polygon([tuple(point) for point in region.points.tolist()], fill=0 if region.negative else region.number)
+        pen.polygon(_pixels(region), fill=0 if region.negative else region.number)
         if not region.negative:
             drawn.append(region.number)
     labels = np.array(canvas, dtype=np.int32)
     counts['covered'] = len(set(drawn) - set(np.unique(labels).tolist()))
     return labels, counts
+
+
+def _pixels(region: Region) -> list[tuple[int, int]]:
+    return [(x, y) for x, y in region.points.astype(int).tolist()]
 
 
 def _beyond(path: Path, region: Region, width: int, height: int) -> bool:
@@ -127,5 +131,5 @@ def _beyond(path: Path, region: Region, width: int, height: int) -> bool:
 def _touches(region: Region, width: int, height: int) -> bool:
     """Whether drawing the region marks a pixel."""
     alone = Image.new('1', (width, height))
-    ImageDraw.Draw(alone).polygon([tuple(point) for point in region.points.tolist()], fill=1)
+    ImageDraw.Draw(alone).polygon(_pixels(region), fill=1)
     return alone.getbbox() is not None

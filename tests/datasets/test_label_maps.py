@@ -81,3 +81,13 @@ def test_version_7_3_is_said(tmp_path):
     path.write_bytes(b'MATLAB 7.3 MAT-file'.ljust(124) + b'\x00\x02IM' + b'\x00' * 384 + b'\x89HDF\r\n\x1a\n')
     with pytest.raises(ConversionError, match=r'm\.mat is a MATLAB file of version 7\.3, .* save it again with -v7'):
         read_label_map(path)
+
+
+def test_a_name_that_is_asked_for_is_the_only_one_taken(saved):
+    path = saved({'type_map': LABELS, 'inst_map': LABELS * 2})
+    np.testing.assert_array_equal(read_label_map(path, 'type_map'), LABELS)
+    np.testing.assert_array_equal(read_label_map(path), LABELS * 2)
+    alone = saved({'type_map': LABELS})
+    np.testing.assert_array_equal(read_label_map(alone), LABELS)
+    with pytest.raises(ConversionError, match=r'holds type_map .*, expected a two-dimensional array .* named inst_map'):
+        read_label_map(alone, 'inst_map')

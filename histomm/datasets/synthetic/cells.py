@@ -77,10 +77,11 @@ def _outline(placed: Placed, width: int, height: int) -> np.ndarray | None:
 
 def _fill(outlines: list[np.ndarray], width: int, height: int) -> np.ndarray:
     """(H, W) uint16 map of areas with these pixels as their border, later ones over earlier ones."""
-    labels = np.zeros((height, width), np.uint16)
+    # Outlines that leave the picture are filled on a larger one: OpenCV clips their lines inexactly.
+    labels = np.zeros((height + 2 * _BEYOND, width + 2 * _BEYOND), np.uint16)
     for number, outline in enumerate(outlines, 1):
-        cv2.fillPoly(labels, [outline.astype(np.int32)], number)
-    return labels
+        cv2.fillPoly(labels, [(outline + _BEYOND).astype(np.int32)], number)
+    return np.ascontiguousarray(labels[_BEYOND:-_BEYOND, _BEYOND:-_BEYOND])
 
 
 def draw_nuclei(size: int | tuple[int, int] = 1000, seed: int = 0, patient: int = 0, index: int = 0) -> NucleiPicture:
