@@ -283,8 +283,9 @@ def draw_own_data() -> None:
 
 
 def draw_published_data() -> None:
-    """NCT-CRC-HE-100K as a few drawn patches."""
-    draw_patches(Path('data')).rename('data/NCT-CRC-HE-100K')
+    """NCT-CRC-HE-100K as a few drawn patches, one of them once more under the name of a real one."""
+    root = draw_patches(Path('data')).rename('data/NCT-CRC-HE-100K')
+    shutil.copy(next(root.glob('TUM/*.tif')), root / 'TUM/TUM-AAAAATRK.tif')
 
 
 def draw_for_detection(layout: str, folder: str) -> None:

@@ -103,7 +103,7 @@ def _draw_label_map(
 ) -> None:
     """The part of the source that the reference shows, under its labels, which lie as in the source."""
     rows, columns = concepts.reference.shape
-    found = f'{len(np.unique(concepts.reference))} concepts of {rows} × {columns} cells'
+    found = f'{rows} × {columns} cells'
     show_image(axes, source, f'Concepts in the reference view\n({", ".join(filter(None, (found, note)))})')
     x1, y1, x2, y2 = reference.box
     axes.set(xlim=(x1, x2), ylim=(y2, y1), aspect='auto')

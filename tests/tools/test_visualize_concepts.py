@@ -34,7 +34,7 @@ def test_draws_a_picture_and_says_what_it_shows(tool, patch, tmp_path, capsys):
     assert 'of 4 concepts in both views: ' in said
     assert set(said.strip().rpartition(': ')[2].split()) <= set('ABCD')
     with Image.open(out) as picture:
-        assert min(picture.size) > 1000
+        assert min(picture.size) > 900
 
 
 def test_seed_decides_views_and_concepts(tool, patch, tmp_path, monkeypatch):
