@@ -48,6 +48,7 @@ def test_schedule_warms_up_and_falls_to_a_thousandth():
     rates = []
     for _ in range(cfg.train_cfg.max_epochs * steps):
         rates.append(wrapper.param_groups[0]['lr'] / 0.3)
+        wrapper.optimizer.step()
         for scheduler in schedulers:
             scheduler.step()
     warm, length = 10 * steps, 190 * steps
