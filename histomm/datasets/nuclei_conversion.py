@@ -94,7 +94,7 @@ def read_rgb(path: Path) -> tuple[np.ndarray, dict[str, int]]:
                     alpha=1, transparent=int((pixels[..., 3] < 255).any())
                 )
         return read_image(str(path)), {}
-    except (UnreadableImageError, OSError, SyntaxError) as error:
+    except (UnreadableImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ConversionError(f'image {path} cannot be read ({error}); is it complete?') from error
 
 
@@ -201,7 +201,10 @@ def _write_summary(path: Path, rows: Iterable[Converted], splits: Mapping[str, l
 
 def _write_participants(path: Path, splits: Mapping[str, list[Sample]]) -> None:
     """Participants of TCGA, for pre-training to leave out; says how many are on both sides of the split."""
-    found = {split: participants_of([sample.file_name for sample in own])[0] for split, own in splits.items()}
+    try:
+        found = {split: participants_of([sample.file_name for sample in own])[0] for split, own in splits.items()}
+    except ValueError as error:
+        raise ConversionError(str(error)) from error
     shared = found.get('train', set()) & found.get('test', set())
     if shared:
         print(f'note: {len(shared)} participants are in train and in test: {some(shared)}')

@@ -193,6 +193,10 @@ def twice_in_one(root):
     monuseg(root / 'train', 'a', images='.', annotations='.')
 
 
+def two_barcodes(root):
+    monuseg(root / 'train', 'TCGA-AB-1234-TCGA-AB-1235')
+
+
 def entities(root):
     path = monuseg(root / 'train', 'a', SQUARE)
     path.write_text('<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + path.read_text())
@@ -216,6 +220,7 @@ def truncated(root):
         (no_split, r'a\.tif is below no folder with "train" or "test" in its name'),
         (twice, r'a\.tif and .*a\.tif have the same name'),
         (twice_in_one, r'a\.tif and .*a\.tif are the same image twice'),
+        (two_barcodes, 'has the barcodes of 2 participants, TCGA-AB-1234, TCGA-AB-1235, expected one; rename it'),
         (entities, 'declares a document type or entities'),
         (other_image, r'region 1 has a vertex at \(300, 1\), far outside of its image of 8x6'),
         (truncated, r'image .*a\.tif.* cannot be read'),
