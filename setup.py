@@ -1,6 +1,6 @@
 """Packaging of histomm: what it is called, what it needs, and its configs and tools under ``histomm/.mim``.
 
-``histomm/.mim/configs`` and ``histomm/.mim/tools`` are links into the checkout; wheels and source archives carry the
+``configs``, ``tools`` and ``model-index.yml`` there are links into the checkout; wheels and source archives carry the
 files themselves, so that ``histomm::plm/moco_plm_r18_nct.py`` resolves wherever histomm is installed.
 """
 

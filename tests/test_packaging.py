@@ -15,7 +15,17 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-PARTS = ('histomm', 'configs', 'tools', 'requirements', 'setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE')
+PARTS = (
+    'histomm',
+    'configs',
+    'tools',
+    'requirements',
+    'setup.py',
+    'pyproject.toml',
+    'MANIFEST.in',
+    'LICENSE',
+    'model-index.yml',
+)
 SHIPPED = 'plm/moco_plm_r18_nct.py'
 
 
