@@ -69,7 +69,7 @@ def test_training_takes_one_new_crop_of_each_image_in_an_epoch(name, repo, conve
             x1, y1, x2, y2 = (int(v) for v in sample.crop_box[0])
             expected = read(sample.img_path)[y1:y2, x1:x2]
             np.testing.assert_array_equal(crop.permute(1, 2, 0).numpy(), expected)
-            assert 'gt_instances' not in sample
+            assert 'gt_instance_map' not in sample
             crops[sample.img_path] = (x1, y1)
         assert len(crops) == COUNTS[name][0]
         return crops
@@ -90,8 +90,8 @@ def test_evaluation_takes_whole_images_with_their_instances(name, part, place, r
         labels = read(sample.img_path.replace('/images/', '/instances/'))
         assert image.shape == (1, 3, 75, 90)
         np.testing.assert_allclose(image[0].permute(1, 2, 0).numpy() * 255, read(sample.img_path), atol=1e-4)
-        assert sample.gt_instances.dtype == torch.int32
-        np.testing.assert_array_equal(sample.gt_instances.numpy(), labels)
+        assert sample.gt_instance_map.dtype == torch.int32
+        np.testing.assert_array_equal(sample.gt_instance_map.numpy(), labels)
         np.testing.assert_array_equal(sample.gt_mask.numpy(), labels > 0)
         assert sample.gt_mask.any()
 
@@ -99,7 +99,7 @@ def test_evaluation_takes_whole_images_with_their_instances(name, part, place, r
 def test_instances_go_where_the_image_goes(converted):
     """A supervised crop, flipped and turned: an image that shows its own map stays equal to it."""
     data = NucleiDataset(str(converted / 'MoNuSeg'), list_file='train.txt', pipeline=[LoadPatch(), LoadInstances()])[0]
-    data['img'] = np.repeat((data['gt_instances'] > 0).astype(np.uint8)[..., None] * 255, 3, axis=2)
+    data['img'] = np.repeat((data['gt_instance_map'] > 0).astype(np.uint8)[..., None] * 255, 3, axis=2)
     data['rng'] = np.random.default_rng(3)
     for step in (RandomCrop(40), RandomFlip(1.0, 1.0), RandomRotate90(1.0), PackInstances()):
         data = step(data)
@@ -133,7 +133,7 @@ def test_maps_that_do_not_fit(tmp_path):
         loaded(tmp_path, np.zeros((5, 8), np.uint16))
     with pytest.raises(ValueError, match='holds the number 65536, expected at most 65535'):
         loaded(tmp_path, np.full((6, 8), 65536, np.int32), 'map.tif')
-    assert loaded(tmp_path, np.full((6, 8), 65535, np.uint16))['gt_instances'].max() == 65535
+    assert loaded(tmp_path, np.full((6, 8), 65535, np.uint16))['gt_instance_map'].max() == 65535
 
 
 def test_one_image_at_a_time(tmp_path):

@@ -17,7 +17,7 @@ class LoadInstances(BaseTransform):
 
     **Required keys:** img, instance_path
 
-    **Added keys:** gt_instances (H, W) uint16: 0 outside of objects, a number for each; seg_fields
+    **Added keys:** gt_instance_map (H, W) uint16: 0 outside of objects, a number for each; seg_fields
 
     Raises:
         ValueError: an unreadable map, one of another size than the image, or one with numbers above 65535.
@@ -35,8 +35,8 @@ class LoadInstances(BaseTransform):
             )
         if labels.max() > np.iinfo(np.uint16).max:
             raise ValueError(f'LoadInstances: {path} holds the number {labels.max()}, expected at most 65535')
-        results['gt_instances'] = labels.astype(np.uint16)
-        results.setdefault('seg_fields', []).append('gt_instances')
+        results['gt_instance_map'] = labels.astype(np.uint16)
+        results.setdefault('seg_fields', []).append('gt_instance_map')
         return results
 
     def __repr__(self) -> str:
@@ -47,9 +47,9 @@ class LoadInstances(BaseTransform):
 class PackInstances(PackViews):
     """Pack one image with its map of instances.
 
-    **Required keys:** img, gt_instances
+    **Required keys:** img, gt_instance_map
 
-    **Returns:** what :class:`PackViews` does, and in the data sample ``gt_instances`` (H, W) int32 and ``gt_mask``
+    **Returns:** what :class:`PackViews` does, and in the data sample ``gt_instance_map`` (H, W) int32 and ``gt_mask``
     (H, W) bool, where there is any.
 
     Args:
@@ -64,7 +64,7 @@ class PackInstances(PackViews):
         if 'views' in results:
             raise ValueError('PackInstances: found several views, expected one image; leave MultiView out')
         packed = super().transform(results)
-        instances = torch.from_numpy(results['gt_instances'].astype(np.int32))
-        packed['data_samples'].set_field(instances, 'gt_instances')
+        instances = torch.from_numpy(results['gt_instance_map'].astype(np.int32))
+        packed['data_samples'].set_field(instances, 'gt_instance_map')
         packed['data_samples'].set_field(instances > 0, 'gt_mask')
         return packed
