@@ -24,6 +24,7 @@ _RECIPE = (
 )
 _COLUMN = {'stage': str, 'metric': str}, {'scale': (int, float), 'digits': int}
 _ROW = {}, {'names': dict, 'instead': dict, 'published': dict}
+_RESERVED = {'root', 'work', 'out', 'seed'}
 _BUDGET = {'note': str}, {'names': dict, 'stages': dict, 'seeds': int}
 
 
@@ -141,9 +142,6 @@ def read_recipe(path: str | Path, budget: str = FULL, names: Mapping[str, str] =
         path, content['title'], content['paper'], content['table'], tuple(content.get('notes', ())), content['seeds'],
         {**known, **names}, stages, columns, rows, budget, note,
     )  # fmt: skip
-
-
-_RESERVED = {'root', 'work', 'out', 'seed'}
 
 
 def _load(path: Path) -> dict:

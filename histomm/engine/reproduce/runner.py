@@ -88,7 +88,7 @@ class _Session:
         self.shown: dict[str, float] = {}
         self.failed: dict[str, str] = {}
         self.about = dict(commit=commit(commands.repo), machine=machine(), versions=versions())
-        self.forked = may_fork(commands.launch)
+        self.forked = bool(self.due) and may_fork(commands.launch)
         if self.forked:
             configs = [merged_config(run, commands.repo) for run in self.due.values() if run.kind != 'command']
             start_fork_server(configs, records.work / 'logs' / 'server.txt')
@@ -98,10 +98,11 @@ class _Session:
         done = [run.folder for run in self.plan.runs.values() if self.records.finished(run)]
         self.say(f'{len(done)} of {len(self.plan.runs)} stages are finished, {self.total} are to be run')
         self.after()
+        launch = self.commands.launch
         while self.due or self.running:
-            launch = self.commands.launch
-            if not (self.failed and not launch.keep_going):
-                for run in self._ready()[: launch.jobs - len(self.running)]:
+            free = launch.jobs - len(self.running)
+            if free and (launch.keep_going or not self.failed):
+                for run in self._ready()[:free]:
                     self._start(run)
             if not self.running:
                 return
