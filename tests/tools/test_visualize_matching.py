@@ -44,6 +44,22 @@ def test_draws_a_picture_and_says_what_it_shows(tool, patch, tmp_path, capsys):
         assert min(picture.size) > 800
 
 
+@pytest.mark.parametrize(
+    ('config', 'options', 'kept'),
+    [
+        ('configs/vicregl/vicregl_r18_nct.py', ['model.matchers.1.gamma=7'], 7),
+        ('configs/plm/byol_plm_r18_nct.py', [], 20),
+    ],
+)
+def test_draws_all_cells(tool, patch, tmp_path, capsys, config, options, kept):
+    """As many pairs as the config's matcher keeps, or VICRegL's 20."""
+    arguments = [str(patch), '--config', config, '--all', '--out', str(tmp_path / 'pairs.jpg')]
+    tool.main([*arguments, *(['--cfg-options', *options] if options else [])])
+    assert f'nearest location keeps {kept} pairs' in capsys.readouterr().out
+    with Image.open(tmp_path / 'pairs.jpg') as picture:
+        assert min(picture.size) > 700
+
+
 def test_checkpoint_decides_the_feature_match(tool, patch, tmp_path):
     """Two checkpoints give two feature maps; random weights depend on the seed alone."""
     cosines = []
