@@ -4,7 +4,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from histomm.registry import DATASETS, register_on_demand
+import numpy as np
+
+from histomm.registry import DATASETS, TRANSFORMS, register_on_demand
 
 OUTSIDE = 'outside_roi'
 CLASSES = (
@@ -157,7 +159,43 @@ def bcss_dataset_class() -> type:
     return BCSSDataset
 
 
+@register_on_demand(TRANSFORMS, 'LoadBCSSMask', 'mmseg')
+def load_bcss_mask_class() -> type:
+    """The class ``LoadBCSSMask``, which derives from mmseg's ``LoadAnnotations``."""
+    from mmseg.datasets.transforms import LoadAnnotations
+
+    class LoadBCSSMask(LoadAnnotations):
+        """mmseg's ``LoadAnnotations`` that refuses what cannot be a mask of BCSS.
+
+        A mask of another size would be stretched with its image, and an unknown code would end in the loss, far from
+        the file. Code 255 is taken for ignored, as everywhere in mmseg.
+
+        Raises:
+            ValueError: the mask has another size than the stored image, or codes other than 0 to 21 and 255.
+        """
+
+        __qualname__ = 'LoadBCSSMask'
+
+        def transform(self, results: dict) -> dict:
+            """Read ``results['seg_map_path']``."""
+            results = super().transform(results)
+            labels, path = results['gt_seg_map'], results['seg_map_path']
+            if labels.shape != tuple(results['ori_shape']):
+                (height, width), (rows, columns) = results['ori_shape'], labels.shape
+                raise ValueError(
+                    f'{path}: mask of {columns}×{rows} pixels, expected {width}×{height} as {results["img_path"]} has'
+                )
+            codes = np.unique(labels[(labels >= len(CLASSES)) & (labels != 255)]).astype(int) + 1
+            if codes.size:
+                raise ValueError(f'{path}: mask with the codes {codes.tolist()}, expected 0 to {len(CLASSES)}, or 255')
+            return results
+
+    return LoadBCSSMask
+
+
 def __getattr__(name: str) -> Any:
     if name == 'BCSSDataset':
         return bcss_dataset_class()
+    if name == 'LoadBCSSMask':
+        return load_bcss_mask_class()
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -39,7 +39,7 @@ def build(root, **options):
             type='histomm.BCSSDataset',
             data_root=str(root),
             data_prefix=dict(img_path='train/img', seg_map_path='train/mask'),
-            pipeline=[dict(type='histomm.LoadPatch'), dict(type='mmseg.LoadAnnotations')],
+            pipeline=[dict(type='histomm.LoadPatch'), dict(type='histomm.LoadBCSSMask')],
         )
         | options
     )
@@ -136,3 +136,29 @@ def test_missing_data_are_named_before_training(root, tmp_path):
     Image.new('L', (4, 4)).save(tmp_path / 'train/mask/1.png')
     with pytest.raises(FileNotFoundError, match=r'1 of 2 images have no mask, such as .*img/2\.png, .*mask/2\.png'):
         build(tmp_path)
+
+
+@pytest.mark.parametrize('groups', [None, FIVE])
+@pytest.mark.parametrize(
+    ('mask', 'message'),
+    [
+        (np.uint8([[0, 22], [40, 21]]), r'a\.png: mask with the codes \[22, 40\], expected 0 to 21'),
+        (np.zeros((2, 3), np.uint8), r'a\.png: mask of 3×2 pixels, expected 2×2 as .*img/a\.png has'),
+    ],
+)
+def test_masks_that_cannot_be_are_named(tmp_path, mask, message, groups):
+    pytest.importorskip('mmcv.ops', exc_type=ImportError)
+    for kind, pixels in (('img', np.zeros((2, 2, 3), np.uint8)), ('mask', mask)):
+        (tmp_path / 'train' / kind).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / 'train' / kind / 'a.png')
+    with pytest.raises(ValueError, match=message):
+        build(tmp_path, groups=groups)[0]
+
+
+def test_the_size_that_counts_is_that_of_the_stored_image(root):
+    pipeline = [
+        dict(type='histomm.LoadPatch'),
+        dict(type='mmseg.Resize', scale=(44, 4)),
+        dict(type='histomm.LoadBCSSMask'),
+    ]
+    assert build(root, pipeline=pipeline)[0]['gt_seg_map'].shape == (2, 22)

@@ -2,7 +2,7 @@ data_root = 'data/BCSS'
 
 train_pipeline = [
     dict(type='histomm.LoadPatch'),
-    dict(type='LoadAnnotations'),
+    dict(type='histomm.LoadBCSSMask'),
     # The converter writes 256 already: nothing happens then. Pillow reduces masks as the converter does.
     dict(type='Resize', scale=256, backend='pillow'),
     dict(type='histomm.RandomResizedCrop', size=256, scale=(0.4, 1.0)),
@@ -14,7 +14,7 @@ test_pipeline = [
     dict(type='histomm.LoadPatch'),
     dict(type='Resize', scale=256, backend='pillow'),
     # After the resizing: predictions are resized to the image as it is stored, and compared with the mask as it is.
-    dict(type='LoadAnnotations'),
+    dict(type='histomm.LoadBCSSMask'),
     dict(type='PackSegInputs'),
 ]
 
