@@ -23,6 +23,7 @@ from small_runs import (
     draw_coco,
     draw_patches,
     fitting,
+    patch_contrast_options,
     pretraining_options,
     segmentation_options,
 )
@@ -34,6 +35,7 @@ from histomm.datasets.transforms import read_image
 PARSED_ONLY = {
     'tools/benchmarks/views.py': 'takes minutes; run small by tests/tools/test_benchmarks.py',
     'tools/benchmarks/matching.py': 'takes minutes; run small by tests/tools/test_benchmarks.py',
+    'tools/benchmarks/patch_contrast.py': 'takes minutes; run small by tests/tools/test_benchmarks.py',
     'tools/benchmarks/step.py': 'takes minutes; run small by tests/tools/test_benchmarks.py',
     'tools/reproduce.py': 'takes minutes; run by tests/tools/test_reproduce.py',
     'tools/setup/install_mmcv.py': 'compiles mmcv; run by make setup, and in parts by tests/tools/test_install_mmcv.py',
@@ -244,7 +246,9 @@ def small_training(args: list[str]) -> list[str]:
     parser.add_argument('--cfg-options', nargs='+', default=[])
     options, others = parser.parse_known_args(args)
     cfg = read_config(others[1])
-    if cfg.model.type.startswith(('histomm.', 'mmpretrain.')):
+    if cfg.model.type == 'histomm.PatchContrast':
+        small = patch_contrast_options(Path())
+    elif cfg.model.type.startswith(('histomm.', 'mmpretrain.')):
         small = pretraining_options(Path(), epochs=2 if '--resume' in others else 1, samples=8)
     elif cfg.model.type == 'EncoderDecoder':
         small = segmentation_options(Path())

@@ -65,6 +65,24 @@ def pretraining_options(patches: Path, batch_size: int = 4, epochs: int = 1, sam
     }
 
 
+def patch_contrast_options(patches: Path, epochs: int = 1) -> dict:
+    """Settings that make a config of patch contrast run for seconds."""
+    return {
+        'train_dataloader.dataset.data_root': str(patches),
+        'train_dataloader.batch_size': 4,
+        'train_dataloader.num_workers': 0,
+        'train_dataloader.persistent_workers': False,
+        'train_dataloader.pin_memory': False,
+        'train_dataloader.dataset.indices': 4,
+        'train_dataloader.dataset.pipeline.1.size': 48,
+        'train_cfg.max_epochs': epochs,
+        'default_hooks.logger.interval': 1,
+        'default_hooks.checkpoint.interval': 1,
+        'model.patch_size': 16,
+        'model.patch_stride': 8,
+    }
+
+
 def detection_options(glas: Path, iters: int = 1) -> dict:
     """Settings that make a detection config run for seconds."""
     return {

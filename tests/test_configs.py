@@ -14,6 +14,7 @@ from small_runs import (
     draw_bcss,
     draw_coco,
     draw_patches,
+    patch_contrast_options,
     pretraining_options,
     segmentation_options,
     shipped_configs,
@@ -34,6 +35,8 @@ def drawn(tmp_path_factory):
 
 def _options(path, drawn):
     model = Config.fromfile(str(path)).model.type
+    if model == 'histomm.PatchContrast':
+        return patch_contrast_options(drawn['pretraining'])
     if model.startswith(('histomm.', 'mmpretrain.')):
         return pretraining_options(drawn['pretraining'])
     if model == 'EncoderDecoder':

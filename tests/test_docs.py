@@ -29,6 +29,7 @@ PREPARE = {
     'configs/byol/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/simsiam/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/barlowtwins/README.md': lambda shell: docs_shell.draw_published_data(),
+    'configs/patch_contrast/README.md': lambda shell: None,
 }
 """What must lie in the folder before a page's commands are typed."""
 

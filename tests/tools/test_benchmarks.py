@@ -14,6 +14,9 @@ from mmengine.config import Config
 TINY = {
     'views': ['--images', '1', '--repeats', '1'],
     'matching': ['--batch', '2', '--channels', '3', '--sides', '2', '--repeats', '1', '--device', 'cpu'],
+    'patch_contrast': [
+        '--batch', '2', '--size', '60', '--classes', '2', '--patches', '2', '--repeats', '1', '--device', 'cpu',
+    ],
     'step': ['--batch', '2', '--size', '64', '--queue', '16', '--repeats', '1', '--device', 'cpu'],
 }
 

@@ -1,0 +1,2 @@
+_base_ = 'confnet_mse_patches.py'
+model = dict(similarity='ce')
