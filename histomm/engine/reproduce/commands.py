@@ -119,6 +119,5 @@ def script(plan: Plan, records: Records, commands: Commands) -> str:
     """All commands of a plan as a shell script, with what is known of each."""
     lines = ['# All stages in order, to be typed or sourced in the folder of the repository.']
     for run in plan.runs.values():
-        state = f'finished in {records.read(run)["seconds"]:.0f} s' if records.finished(run) else 'not finished'
-        lines += ['', f'# {run.folder}: {state}', commands.of(run).text()]
+        lines += ['', f'# {run.folder}: {records.state(run)}', commands.of(run).text()]
     return '\n'.join(lines) + '\n'

@@ -103,6 +103,14 @@ class Records:
             found += [f'{text} {str(self._place(key)) if part == "data" else key}' for key in keys]
         return found
 
+    def state(self, run: Run) -> str:
+        """How far the run is, in words."""
+        if self.finished(run):
+            return f'finished in {self.read(run)["seconds"]:.0f} s'
+        if changes := self.changes(run):
+            return f'to be run anew, as {changes[0]} has changed since it last ran'
+        return 'begun' if self.read(run) else 'not run yet'
+
     def begin(self, run: Run) -> str | None:
         """Note the start and make room for it; what was set aside, if anything.
 

@@ -116,11 +116,7 @@ def page(plan: Plan, records: Records, commands: Commands) -> Report:
     report.add_table(*rows(plan, records), how_to_read(plan))
     report.add_text('\n\n'.join(plan.recipe.notes)).add_facts(facts(plan, records))
     report.add_section('Stages')
-    stages = []
-    for run in plan.runs.values():
-        finished = records.finished(run)
-        stages.append([run.folder, f'{records.read(run)["seconds"]:.0f} s' if finished else NOT_RUN])
-    report.add_table(['Stage', 'Took'], stages)
+    report.add_table(['Stage', 'State'], [[run.folder, records.state(run)] for run in plan.runs.values()])
     report.add_section('Commands').add_text('In the folder of the repository:')
     return report.add_commands(commands.of(run).text() for run in plan.runs.values())
 

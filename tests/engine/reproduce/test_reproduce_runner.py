@@ -167,9 +167,25 @@ def test_printed_commands_can_be_typed(toy):
     subprocess.run(['bash', '-euc', text.replace('\npython ', f'\n{python} ')], cwd=toy.repo, check=True)
     assert (toy.work / 'weights/two/result').read_text() == 'twomakep'
     assert (toy.work / 'fine/two/seed0/iter_3.pth').is_file()
-    assert [line for line in text.splitlines() if line.startswith('# ') and 'finished' in line] == [
-        '# data/made: not finished', '# weights/two: not finished', '# fine/two/seed0: not finished',
+    assert [line for line in text.splitlines()[1:] if line.startswith('# ')] == [
+        '# data/made: not run yet', '# weights/two: not run yet', '# fine/two/seed0: not run yet',
     ]  # fmt: skip
+
+
+def test_script_tells_how_far_each_stage_is(toy):
+    (toy.repo / 'fail_one').touch()
+    with pytest.raises(StageFailed):
+        toy.run(rows=('first',), seeds=1)
+    toy.recipe['stages']['make']['args'] += ['{patches}/list.txt']
+    lines = [line for line in script(*toy.parts(toy.plan(seeds=1))).splitlines()[1:] if line.startswith('# ')]
+    assert lines[:3] == [
+        '# data/made: to be run anew, as its command has changed since it last ran',
+        '# weights/one: to be run anew, as the stage data/made has changed since it last ran',
+        '# fine/one/seed0: not run yet',
+    ]
+    toy.recipe['stages']['make']['args'].pop()
+    lines = [line for line in script(*toy.parts(toy.plan(seeds=1))).splitlines()[1:] if line.startswith('# ')]
+    assert lines[:2] == ['# data/made: finished in 0 s', '# weights/one: begun']
 
 
 def test_launchers(toy):
