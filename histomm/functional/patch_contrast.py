@@ -133,7 +133,7 @@ def draw_patches(
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler is '{sampler}', expected one of {', '.join(SAMPLERS)}")
     if num < 1 or (sampler == 'topk' and num > windows):
-        raise ValueError(f'{num} patches of {windows} windows with sampler {sampler!r}, expected 1 to {windows}')
+        raise ValueError(f'{num} patches of {windows} windows, expected at least 1, and with topk no more than windows')
     if bool((mean + entropy).isnan().any()):
         raise ValueError('the confidence holds NaN; look at the images of this batch, or lower the learning rate')
     if sampler == 'topk':
@@ -158,7 +158,16 @@ def gather_patches(images: Tensor, confidence: Tensor, index: Tensor, size: int,
 
     Returns:
         (K, B, n, size, size, C), in float32 at least.
+
+    Raises:
+        ValueError: Images, confidence and index are not of one batch.
     """
+    alike = len(images) == len(confidence) and images.shape[2:] == confidence.shape[2:]
+    if not alike or index.shape[:2] != confidence.shape[:2]:
+        raise ValueError(
+            f'images have shape {tuple(images.shape)}, confidence {tuple(confidence.shape)} and index '
+            f'{tuple(index.shape)}, expected (B, C, H, W), (B, K, H, W) and (B, K, n)'
+        )
     batch, classes = index.shape[:2]
     columns = window_grid(confidence.shape[2], confidence.shape[3], size, stride)[1]
     corners = index.transpose(0, 1)[..., None, None]

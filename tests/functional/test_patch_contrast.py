@@ -280,6 +280,10 @@ def test_under_autocast_and_in_half_precision_it_is_reckoned_in_float32():
         (lambda: draw_patches(torch.zeros(1, 1, 4), torch.zeros(1, 1, 4), 5, 'topk'), '5 patches of 4 windows'),
         (lambda: draw_patches(torch.zeros(1, 1, 4), torch.zeros(1, 1, 4), 0), '0 patches of 4 windows'),
         (lambda: draw_patches(torch.full((1, 1, 4), torch.nan), torch.zeros(1, 1, 4), 2), 'confidence holds NaN'),
+        (
+            lambda: gather_patches(torch.zeros(1, 3, 9, 9), torch.zeros(1, 2, 9, 8), torch.zeros(1, 2, 4).long(), 3, 1),
+            r'images have shape \(1, 3, 9, 9\), confidence \(1, 2, 9, 8\)',
+        ),
         (lambda: patch_similarity(torch.zeros(2, 3), torch.zeros(2, 4)), r'shapes \(2, 3\) and \(2, 4\)'),
         (lambda: patch_similarity(torch.zeros(2, 3), torch.zeros(2, 3), 'l1'), "similarity is 'l1'"),
         (lambda: patch_contrast_terms(torch.zeros(2, 3, 4), torch.ones(2, 4) > 0), r'positive \(2, 4\)'),
