@@ -111,7 +111,8 @@ def read_recipe(path: str | Path, budget: str = FULL, names: Mapping[str, str] =
     Args:
         path: YAML file; it may inherit others by ``_base_``, as configs do.
         budget: :data:`FULL`, or a key of the recipe's ``budgets``.
-        names: Values that replace those of ``names``.
+        names: Values that replace those of ``names``. A relative path in place of a folder counts from where the
+            command is given.
 
     Raises:
         RecipeError: no such file or budget, no YAML, or a field that is unknown, missing or of another type.
@@ -140,7 +141,8 @@ def read_recipe(path: str | Path, budget: str = FULL, names: Mapping[str, str] =
         raise fail('seeds', f'is {content["seeds"]}, expected at least 1')
     return Recipe(
         path, content['title'], content['paper'], content['table'], tuple(content.get('notes', ())), content['seeds'],
-        {**known, **names}, stages, columns, rows, budget, note,
+        {**known, **{name: _place(value, known[name]) for name, value in names.items()}}, stages, columns, rows,
+        budget, note,
     )  # fmt: skip
 
 
@@ -151,6 +153,11 @@ def _load(path: Path) -> dict:
         return Config.fromfile(str(path), use_predefined_variables=False).to_dict()
     except (yaml.YAMLError, KeyError, FileNotFoundError, TypeError, ValueError) as error:
         raise RecipeError(f'recipe {path}: cannot be read, {" ".join(str(error).split())}') from error
+
+
+def _place(value: str, instead_of: object) -> str:
+    """A path that replaces a folder, which is one that begins with a name in braces, as an absolute path."""
+    return value if value.startswith('{') or not str(instead_of).startswith('{') else str(Path(value).absolute())
 
 
 def _failing(path: Path) -> Callable[[str, str], RecipeError]:

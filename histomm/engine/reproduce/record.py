@@ -5,13 +5,10 @@ fingerprints of the runs whose results it uses. It counts as finished if its rec
 today. Places are left out of it, so data and results may be moved.
 """
 
-import hashlib
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 
 from mmengine.config import Config
@@ -19,6 +16,7 @@ from mmengine.config import Config
 from histomm.engine.fileio import write_atomic
 
 from .check import merged_config
+from .contents import Contents, digest_of
 from .plan import ROOT, Plan, Run
 
 
@@ -36,16 +34,18 @@ class Records:
         self.plan, self.repo, self.root, self.work = plan, repo, root, work
         self.wanted = {folder: sorted(metrics) for folder, metrics in plan.goals().items()}
         self.used = {need for run in plan.runs.values() for need in run.needs}
-        self._digest = lru_cache(maxsize=None)(_digest)
+        self._contents = Contents(work / 'records' / '.contents.json')
         self.parts: dict[str, dict] = {}
         for folder, run in plan.runs.items():
             self.parts[folder] = self._parts(run)
+        if self._contents.path.is_file():
+            self._contents.keep()
 
     def _parts(self, run: Run) -> dict:
         command = [run.kind, run.target, *run.args, *(f'{key}={value}' for key, value in sorted(run.options.items()))]
-        config = '' if run.kind == 'command' else _hash(merged_config(run, self.repo).to_dict())
-        data = {path: self._digest(self._place(path)) for path in sorted(run.data())}
-        needs = {folder: _hash(self.parts[folder]) for folder in run.needs}
+        config = '' if run.kind == 'command' else digest_of(merged_config(run, self.repo).to_dict())
+        data = {path: self._contents.digest(self._place(path)) for path in sorted(run.data())}
+        needs = {folder: digest_of(self.parts[folder]) for folder in run.needs}
         return dict(command=command, config=config, data=data, needs=needs)
 
     def _place(self, path: str) -> Path:
@@ -128,6 +128,7 @@ class Records:
         elif run.kind == 'train':
             _forget_unmeasured_end(folder, self.wanted.get(run.folder, []), self._last(run))
         folder.mkdir(parents=True, exist_ok=True)
+        self._contents.keep()
         self._write(run, dict(parts=self.parts[run.folder]))
         return str(aside) if aside else None
 
@@ -211,19 +212,3 @@ def _unused(folder: Path) -> Path:
 
 def _flat(folder: str) -> str:
     return folder.replace('/', '--')
-
-
-def _hash(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=repr).encode()).hexdigest()[:16]
-
-
-def _digest(path: Path) -> str:
-    """Names and sizes of a file, or of all files in a folder that are not hidden; links are followed."""
-    if path.is_file():
-        return _hash([path.name, path.stat().st_size])
-    found = []
-    for folder, folders, names in os.walk(path, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        inside = os.path.relpath(folder, path)
-        found += [(inside, name, os.stat(os.path.join(folder, name)).st_size) for name in names if name[0] != '.']
-    return _hash(sorted(found))

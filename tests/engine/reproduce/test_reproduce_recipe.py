@@ -87,3 +87,12 @@ def test_names_can_be_given(toy):
     assert recipe.names['patches'] == '/elsewhere'
     with pytest.raises(RecipeError, match=r"names: 'pathces' is no name, expected one of patches, word"):
         read_recipe(plan.recipe.path, names={'pathces': '/elsewhere'})
+
+
+def test_relative_places_count_from_where_the_command_is_given(toy, tmp_path, monkeypatch):
+    """The tools run in the repository, which need not be there."""
+    monkeypatch.chdir(tmp_path)
+    toy.plan()
+    names = read_recipe(toy.repo / 'recipe.yaml', names={'patches': 'mine/patches', 'word': 'other'}).names
+    assert names == {'patches': f'{tmp_path}/mine/patches', 'word': 'other'}
+    assert read_recipe(toy.repo / 'recipe.yaml', names={'patches': '{root}/p'}).names['patches'] == '{root}/p'

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,19 @@ def test_changed_data_run_anew(toy):
     (toy.root / 'patches/list.txt').write_text('more')
     assert toy.run(rows=('first',))[1] == ['one', 'seed0 from 0', 'seed1 from 0']
     assert f'weights/one: the data in {toy.root}/patches/list.txt has changed since' in ' '.join(toy.said)
+
+
+def test_data_of_the_same_size_with_other_contents_run_anew(toy):
+    toy.run(rows=('first',))
+    (toy.root / 'patches/list.txt').write_text('q')
+    assert toy.run(rows=('first',))[1] == ['one', 'seed0 from 0', 'seed1 from 0']
+
+
+def test_copied_data_count_as_before(toy, tmp_path):
+    toy.run()
+    toy.root = Path(shutil.copytree(toy.root, tmp_path / 'copy', copy_function=shutil.copyfile))
+    os.utime(toy.root / 'patches/list.txt', (1, 1))
+    assert toy.run()[1] == []
 
 
 def test_moved_data_and_results_count_as_before(toy, tmp_path):
