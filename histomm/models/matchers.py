@@ -53,7 +53,7 @@ class Matcher(BaseModule):
     Args:
         both_directions: Match key cells to the query view too, not only query cells to the key view.
         anchor: Which side of the second direction is the anchor. ``'query'``: what the query view says of key cell i is
-            the anchor and carries the gradient into the negatives (spec of PLM's code). ``'key'``: key cell i is the
+            the anchor and carries the gradient into the negatives (PLM's code). ``'key'``: key cell i is the
             anchor (PLM's eq. 11 read literally), so that negatives give no gradient there.
     """
 
