@@ -12,7 +12,7 @@ from small_runs import REPO, draw_patches
 from torch import nn
 
 from histomm.datasets import SampleIndex
-from histomm.registry import MODELS
+from histomm.registry import MODELS, TRANSFORMS
 
 CONFIGS = {
     'vicreg/vicreg_r18_nct.py': (0.2, 2048, 8192),
@@ -107,6 +107,21 @@ def test_only_every_other_view_is_blurred_for_sure_and_the_rest_solarised(name):
         own = dict(GaussianBlur=0.1, RandomSolarize=0.2) if number % 2 else dict(GaussianBlur=1.0)
         assert chance == common | own
     assert {step.interpolation for view in views for step in view.pipeline if 'Crop' in step.type} == {'bicubic'}
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_strengths_of_the_views_are_the_published_ones(name):
+    shares = [(0.4, 1.0)] * 2 + [(0.08, 0.4)] * 2 if 'multicrop' in name else [(0.08, 1.0)] * 2
+    views = load(name).train_dataloader.dataset.pipeline[1].views
+    for view, share in zip(views, shares, strict=True):
+        crop, flip, jitter, _, blur, *solarize = [TRANSFORMS.build(step) for step in view.pipeline]
+        assert (crop.scale, crop.ratio) == (share, (3 / 4, 4 / 3))
+        assert flip.prob_v == 0
+        assert jitter.brightness == jitter.contrast == pytest.approx((0.6, 1.4))
+        assert jitter.saturation == pytest.approx((0.8, 1.2))
+        assert jitter.hue == pytest.approx((-0.1, 0.1))
+        assert blur.sigma == (0.1, 2.0)
+        assert all(step.threshold == 128 for step in solarize)
 
 
 def test_location_matches_are_twenty_of_large_crops_and_four_of_small_ones():

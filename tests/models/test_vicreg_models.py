@@ -451,9 +451,10 @@ def test_bad_options_are_named(options, message):
 
 
 def test_missing_geometry_says_which_transforms_to_use():
-    views, _ = batch()
-    with pytest.raises(ValueError, match='PackViews'):
-        build().loss(views)
+    views, geometry = batch()
+    for places in (None, geometry[:1]):
+        with pytest.raises(ValueError, match=r'geometry of 2 views, found that of [01];.*PackViews'):
+            build().loss(views, None, places)
 
 
 def test_too_few_views_are_named():

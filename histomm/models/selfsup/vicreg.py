@@ -158,9 +158,9 @@ class VICReg(BaseSelfSupervisor):
                 f'VICReg: found {len(inputs)} views, expected at least {max(2, self.num_large)}; check MultiView and '
                 'num_large'
             )
-        if self.matchers and geometry is None:
+        if self.matchers and len(geometry or ()) != len(inputs):
             raise ValueError(
-                'VICReg: its matchers need the geometry of the views, found none; '
+                f'VICReg: its matchers need the geometry of {len(inputs)} views, found that of {len(geometry or ())}; '
                 'use histomm.MultiView, histomm.PackViews and histomm.ViewDataPreprocessor'
             )
 
