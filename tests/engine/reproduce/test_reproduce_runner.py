@@ -272,6 +272,7 @@ def test_nothing_is_left_running(toy, tmp_path, number):
     runner = subprocess.Popen(
         [sys.executable, str(tmp_path / 'driver.py'), str(Path(__file__).parent), str(tmp_path)],
         env=os.environ | {'OMP_NUM_THREADS': '1'}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what a shell runs beside itself ignores it
     )  # fmt: skip
     journal, end = toy.repo / 'journal', time.monotonic() + 60
     while not journal.is_file() and time.monotonic() < end and runner.poll() is None:
