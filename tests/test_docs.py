@@ -23,6 +23,9 @@ PREPARE = {
     'configs/glas/README.md': lambda shell: docs_shell.draw_for_detection('glas', 'glas'),
     'configs/crag/README.md': lambda shell: docs_shell.draw_for_detection('crag', 'CRAG'),
     'configs/bcss/README.md': lambda shell: docs_shell.draw_for_segmentation(),
+    'configs/plm/README.md': lambda shell: docs_shell.draw_published_data(),
+    'configs/mocov2/README.md': lambda shell: docs_shell.draw_published_data(),
+    'configs/densecl/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/concl/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/vicreg/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/vicregl/README.md': lambda shell: docs_shell.draw_published_data(),
@@ -141,7 +144,7 @@ def test_hooks_of_the_configs_page_are_those_of_the_configs():
 
     rows = re.findall(r'^\| `(\w+)` \| `([\w.]+)` \|', (REPO / 'docs' / 'configs.md').read_text(), re.M)
     shipped = {}
-    for name in ('plm/moco_plm_r18_nct.py', 'glas/mask-rcnn_r18_fpn_glas.py'):
+    for name in ('plm/moco_plm_r18_nct.py', 'glas/mask-rcnn_r18_fpn_glas.py', 'simsiam/simsiam_r18_nct.py'):
         shipped |= read_config(f'histomm::{name}').default_hooks
     ours = {name: hook.type for name, hook in shipped.items() if hook.type.startswith('histomm.')}
     assert dict(rows) == ours

@@ -179,7 +179,7 @@ def timed_step(method: Method, clock: Callable[[], float]) -> dict[str, float]:
         replace(model, '_encode', timed_encode)
         for kind, (queue, before) in queues.items():
             replace(queue, 'contrast', timed_contrast(queue.contrast, kind, before))
-        replace(dense_branch, '_dense_view', timer.wrap(dense_branch._dense_view, 'turn maps back'))
+        replace(dense_branch, 'dense_view', timer.wrap(dense_branch.dense_view, 'turn maps back'))
         for owner, name, part in [
             (model.data_preprocessor, 'forward', 'normalise images'),
             (model.key_encoder, 'update', 'update key encoder'),
