@@ -116,7 +116,7 @@ def test_resized_view_has_the_corners_of_its_box():
 
 
 def test_cells_worked_by_hand():
-    """View k of oracle O2 before its flip, (x1, y1, x2, y2)."""
+    """The key view of the worked example before its flip, (x1, y1, x2, y2)."""
     box = torch.tensor([[0.125, 0.25, 0.625, 0.75]])
     expected = [
         [0.125, 0.25, 0.375, 0.5],

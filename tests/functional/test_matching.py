@@ -1,4 +1,4 @@
-"""Matching against pixel counts, naive loops, dense products and the oracles of the method's reference."""
+"""Matching against pixel counts, naive loops, dense products and examples worked out by hand."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""NT-Xent against oracle O9, the sum written out, and its own invariances."""
+"""NT-Xent against an example worked out by hand, the sum written out, and its own invariances."""
 
 import math
 
