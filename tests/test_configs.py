@@ -1,7 +1,6 @@
 """Every shipped config is built and runs a step on drawn data; YAML is as good as Python."""
 
 import math
-import re
 from pathlib import Path
 
 import pytest
@@ -22,9 +21,6 @@ from small_runs import (
 )
 
 from histomm.engine.launch import build_runner
-
-SCHEDULES = re.compile(r'_[\d.]+x\.py$')
-"""Configs that differ in their length alone, which these tests would cut anyway; see test_gland_configs.py."""
 
 
 @pytest.fixture(scope='session')
@@ -55,7 +51,7 @@ class _RememberWeights(Hook):
         self.store.update({name: value.detach().clone() for name, value in parameters if value.requires_grad})
 
 
-@pytest.mark.parametrize('name', [name for name in shipped_configs() if not SCHEDULES.search(name)])
+@pytest.mark.parametrize('name', shipped_configs())
 def test_config_runs_a_step(name, drawn, tmp_path):
     path = REPO / 'configs' / name
     runner = build_runner(small_config(path, tmp_path, _options(path, drawn)))
