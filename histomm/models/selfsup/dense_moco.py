@@ -6,19 +6,19 @@ import torch
 import torch.nn.functional as F
 from mmengine.dist import get_world_size
 from mmengine.structures import BaseDataElement
-from mmpretrain.models.selfsup.base import BaseSelfSupervisor
 from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
 from torch import Tensor, nn
 
 from histomm.functional import ViewGeometry
 from histomm.models.dense_branch import DenseBranch, DenseMaps
 from histomm.models.queue import FeatureQueue
+from histomm.models.selfsup.base import ViewSupervisor
 from histomm.models.teacher import EMATeacher
 from histomm.registry import MODELS
 
 
 @MODELS.register_module()
-class DenseMoCo(BaseSelfSupervisor):
+class DenseMoCo(ViewSupervisor):
     """Momentum contrast, global and dense: L = (1 − λ)·L^G + λ·L^D.
 
     L^G is the InfoNCE of MoCo-v2. L^D is the mean over matchers of the InfoNCE of the pairs each returns, against a
@@ -95,32 +95,13 @@ class DenseMoCo(BaseSelfSupervisor):
         learned = {} if self.dense is None else self.dense.learned()
         return nn.ModuleDict(dict(backbone=self.backbone, neck=self.neck, **learned))
 
-    def forward(
-        self,
-        inputs: list[Tensor] | Tensor,
-        data_samples: list[BaseDataElement] | None = None,
-        geometry: list[ViewGeometry] | None = None,
-        mode: str = 'tensor',
-    ) -> dict[str, Tensor] | tuple[Tensor, ...]:
-        """Losses of two views (``mode='loss'``) or the backbone's maps of one batch (``mode='tensor'``).
-
-        Args:
-            inputs: Query view and key view, each (B, 3, H, W); or one batch for ``'tensor'``.
-            data_samples: Unused; images need no labels.
-            geometry: Where each view came from; needed with matchers.
-            mode: ``'loss'`` or ``'tensor'``.
-        """
-        if mode == 'loss':
-            return self.loss(inputs, data_samples, geometry)
-        return super().forward(inputs, data_samples, mode)
-
     def loss(
         self,
         inputs: list[Tensor],
         data_samples: list[BaseDataElement] | None = None,
         geometry: list[ViewGeometry] | None = None,
     ) -> dict[str, Tensor]:
-        """Both branches' losses, already weighted by λ, and the mean matched weight as ``overlap``."""
+        """Losses of a query and a key view by both branches, weighted by λ, and the matched weight as ``overlap``."""
         if len(inputs) != 2:
             raise ValueError(f'DenseMoCo: found {len(inputs)} views, expected 2 (query, key); check num of MultiView')
         return self._losses(*self._encode_views(*inputs), geometry)

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from mmengine.structures import BaseDataElement
-from mmpretrain.models.selfsup.base import BaseSelfSupervisor
 from torch import Tensor, nn
 
 from histomm import functional
@@ -13,13 +12,14 @@ from histomm.functional.vicreg import COMBINATIONS
 from histomm.models.dense_branch import DenseMaps, dense_view
 from histomm.models.gather import gather_with_grad
 from histomm.models.matchers import DenseView, Matcher, Matches
+from histomm.models.selfsup.base import ViewSupervisor
 from histomm.registry import MODELS
 
 TERMS = ('invariance', 'variance', 'covariance')
 
 
 @MODELS.register_module()
-class VICReg(BaseSelfSupervisor):
+class VICReg(ViewSupervisor):
     """VICReg (Bardes et al., ICLR 2022), VICRegL (NeurIPS 2022) and either with M_pl.
 
     Without matchers L = 25·s + 25·v + c of the views' embeddings: the invariance s draws the views of an image
@@ -108,32 +108,13 @@ class VICReg(BaseSelfSupervisor):
                 f'{[type(m).__name__ for m in self.matchers]} as matchers'
             )
 
-    def forward(
-        self,
-        inputs: list[Tensor] | Tensor,
-        data_samples: list[BaseDataElement] | None = None,
-        geometry: list[ViewGeometry] | None = None,
-        mode: str = 'tensor',
-    ) -> dict[str, Tensor] | tuple[Tensor, ...]:
-        """Losses of two views or more (``mode='loss'``) or the backbone's maps of one batch (``mode='tensor'``).
-
-        Args:
-            inputs: Views, each (B, 3, H, W), large crops first; or one batch for ``'tensor'``.
-            data_samples: Unused; images need no labels.
-            geometry: Where each view came from; needed with matchers.
-            mode: ``'loss'`` or ``'tensor'``.
-        """
-        if mode == 'loss':
-            return self.loss(inputs, data_samples, geometry)
-        return super().forward(inputs, data_samples, mode)
-
     def loss(
         self,
         inputs: list[Tensor],
         data_samples: list[BaseDataElement] | None = None,
         geometry: list[ViewGeometry] | None = None,
     ) -> dict[str, Tensor]:
-        """Both criteria, already weighted by α, their terms without any weight, and the mean matched weight."""
+        """Both criteria of views, large crops first, weighted by α; their terms without weight; the matched weight."""
         self._check_views(inputs, geometry)
         feats = [self.backbone(view) for view in inputs]
         terms = self._global_terms([_gather(self.neck(feat)[0]) for feat in feats])
