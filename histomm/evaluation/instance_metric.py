@@ -55,17 +55,21 @@ class InstanceMetric(BaseMetric):
     nothing: ClassVar[tuple]
     """Terms of an image without objects."""
 
+    default_average: ClassVar[str] = 'images'
+    """What ``average`` is where nothing is said."""
+
     def __init__(
         self,
         ann_file: str | None = None,
         score_thr: float = 0.5,
-        average: str = 'images',
+        average: str | None = None,
         empty: str = 'skip',
         collect_device: str = 'cpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        average = self.default_average if average is None else average
         check_choices(average, empty)
         self.average, self.empty, self.score_thr = average, empty, score_thr
         self.annotations = CocoGroundTruth(ann_file) if ann_file is not None else None
@@ -151,18 +155,7 @@ class GlandMetric(InstanceMetric):
 
     default_prefix = 'gland'
     terms, scores, nothing = staticmethod(gland_terms), staticmethod(gland_scores), GlandTerms()
-
-    def __init__(
-        self,
-        ann_file: str | None = None,
-        score_thr: float = 0.5,
-        average: str = 'pooled',
-        empty: str = 'skip',
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
-        collect_dir: str | None = None,
-    ) -> None:
-        super().__init__(ann_file, score_thr, average, empty, collect_device, prefix, collect_dir)
+    default_average = 'pooled'
 
 
 @METRICS.register_module()
