@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from histomm.engine.launch import build_runner, common_arguments, load_config
+from histomm.engine.launch import build_runner, common_arguments, leave_processes, load_config
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -24,7 +24,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             f'{args.config}: found no test_dataloader, which testing needs; pre-training configs have none'
         )
     cfg.load_from = args.checkpoint
-    return build_runner(cfg).test()
+    metrics = build_runner(cfg).test()
+    leave_processes(cfg)
+    return metrics
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from histomm.engine.hooks.checkpoint import latest_good_checkpoint
-from histomm.engine.launch import build_runner, common_arguments, load_config
+from histomm.engine.launch import build_runner, common_arguments, leave_processes, load_config
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -65,6 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.resume:
         resume_from(cfg, args.resume)
     build_runner(cfg).train()
+    leave_processes(cfg)
 
 
 if __name__ == '__main__':

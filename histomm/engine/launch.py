@@ -1,6 +1,7 @@
 """From a config file and command-line options to a runner: what ``tools/train.py`` and ``tools/test.py`` share."""
 
 import argparse
+import gc
 import logging
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,15 @@ def _distribute_on_cpu(cfg: Config) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     cfg.setdefault('model_wrapper_cfg', wrapper)
+
+
+def leave_processes(cfg: Config) -> None:
+    """End the talk between the processes of a launcher, when all have come here and the runner is gone.
+
+    Threads of gloo may still be letting go of the tensors of the last exchange when the interpreter ends, which
+    aborts the process after its work is done; ended here, they are joined before.
+    """
+    if cfg.launcher != 'none' and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+        gc.collect()
