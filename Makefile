@@ -56,7 +56,7 @@ $(STAMPS)/mmcv: $(STAMPS)/key requirements/mminstall.txt tools/setup/install_mmc
 	touch $@
 
 $(STAMPS)/packages: $(STAMPS)/mmcv $(wildcard requirements/*.txt)
-	$(INSTALL) -r requirements/mminstall.txt -r requirements/runtime.txt -r requirements/detection.txt -r requirements/tests.txt
+	$(INSTALL) -r requirements/mminstall.txt -r requirements/runtime.txt -r requirements/detection.txt -r requirements/optional.txt -r requirements/tests.txt
 	$(INSTALL) --no-deps -r requirements/nodeps.txt
 	touch $@
 

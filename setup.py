@@ -32,7 +32,6 @@ core = [line for line in requirements('mminstall') if 'mmsegmentation' not in li
 extras = {
     'detection': requirements('nodeps') + requirements('detection'),
     'segmentation': [line for line in requirements('mminstall') if 'mmsegmentation' in line],
-    'wsi': [line for line in requirements('runtime') if line.startswith('openslide')],
     'optional': requirements('optional'),
     'tests': requirements('tests'),
 }
