@@ -8,7 +8,7 @@ import pytest
 
 @pytest.mark.parametrize(
     'command',
-    [['ruff', 'check', '.'], ['ruff', 'format', '--check', '.'], ['mypy', 'histomm/functional']],
+    [['ruff', 'check', '.'], ['ruff', 'format', '--check', '.'], ['mypy', 'histomm/functional', 'histomm/wsi']],
     ids=' '.join,
 )
 def test_passes(command, repo):
