@@ -54,6 +54,8 @@ def check_plan(plan: Plan, repo: Path, root: Path, work: Path) -> None:
         if run.kind == 'command':
             if not (repo / run.target).is_file():
                 raise RecipeError(f'{where}.script: {run.target}: no such file')
+            if run.metrics and run.metrics not in run.outputs:
+                raise RecipeError(f'{where}.metrics: {run.metrics!r} is none of its outputs, {", ".join(run.outputs)}')
         else:
             _check_config(run, repo, where)
             for metric in sorted(goals.get(folder, ())):

@@ -26,6 +26,7 @@ class Run:
         options: Config options of a training or test, as on the command line: dotted name to text.
         new: Which of them the config does not have yet.
         outputs: Files that a command leaves in its folder.
+        metrics: The one of them with its figures, a JSON file; empty for those that give none, and for other kinds.
         needs: Folders of the runs whose results it uses.
     """
 
@@ -37,6 +38,7 @@ class Run:
     options: Mapping[str, str]
     new: frozenset[str]
     outputs: tuple[str, ...]
+    metrics: str
     needs: tuple[str, ...]
 
     @property
@@ -131,6 +133,7 @@ def _add(plan: Plan, name: str, row: Row, seed: int, path: tuple[str, ...]) -> s
         options={key.removeprefix('+'): value for key, value in options.items()},
         new=frozenset(key[1:] for key in options if key.startswith('+')),
         outputs=tuple(text('outputs', value) for value in stage.fields.get('outputs', [])),
+        metrics=text('metrics', stage.fields.get('metrics', '')),
         needs=tuple(dict.fromkeys(values.needs)),
     )  # fmt: skip
     other = plan.runs.setdefault(folder, run)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import yaml
 from mmengine.config import Config
 
@@ -12,17 +13,25 @@ FULL = 'full'
 """The budget of a recipe without any overrides: the paper's own."""
 
 KINDS = {
-    'command': ({'script': str, 'args': list, 'outputs': list}, {}),
+    'command': ({'script': str, 'args': list, 'outputs': list}, {'metrics': str}),
     'train': ({'config': str}, {'options': dict}),
     'test': ({'config': str, 'checkpoint': str}, {'options': dict}),
 }
 """Fields of each kind of stage beside ``kind`` and ``folder``: those it must have, and those it may have."""
 
+STATISTICS = {
+    'mean': np.mean,
+    'median': np.median,
+    'max': np.max,
+    'percentile80': lambda values: np.percentile(values, 80),
+}
+"""What a column may show of the values of all seeds; beside the mean stands the standard deviation."""
+
 _RECIPE = (
     {'title': str, 'paper': str, 'table': str, 'seeds': int, 'stages': dict, 'columns': dict, 'rows': dict},
     {'notes': list, 'names': dict, 'budgets': dict},
 )
-_COLUMN = {'stage': str, 'metric': str}, {'scale': (int, float), 'digits': int}
+_COLUMN = {'stage': str, 'metric': str}, {'scale': (int, float), 'digits': int, 'statistic': str}
 _ROW = {}, {'names': dict, 'instead': dict, 'published': dict}
 _RESERVED = {'root', 'work', 'out', 'seed'}
 _BUDGET = {'note': str}, {'names': dict, 'stages': dict, 'seeds': int}
@@ -49,12 +58,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of the table: ``metric`` of ``stage``, times ``scale``, with so many ``digits`` after the point."""
+    """A figure of the table: ``metric`` of ``stage``, times ``scale``, with so many ``digits`` after the point.
+
+    ``statistic`` is a key of :data:`STATISTICS` and says what becomes of the values of all seeds.
+    """
 
     stage: str
     metric: str
     scale: float = 1
     digits: int = 1
+    statistic: str = 'mean'
 
 
 @dataclass(frozen=True)
@@ -203,9 +216,12 @@ def _column(node: object, where: str, stages: Mapping, fail: Callable[[str, str]
     _fields(node, where, _COLUMN, fail)
     column = Column(**node)
     _known(column.stage, stages, f'{where}.stage', 'stage', fail)
-    if stages[column.stage].kind == 'command':
+    _known(column.statistic, STATISTICS, f'{where}.statistic', 'statistic', fail)
+    if stages[column.stage].kind == 'command' and 'metrics' not in stages[column.stage].fields:
         raise fail(
-            f'{where}.stage', f'{column.stage!r} is a command, which gives no metrics; name a train or test stage'
+            f'{where}.stage',
+            f'{column.stage!r} is a command without the field metrics, so it has no figures; name its file of figures, '
+            'or a train or test stage',
         )
     return column
 

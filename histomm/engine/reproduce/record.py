@@ -8,7 +8,7 @@ today. Places are left out of it, so data and results may be moved.
 import json
 import shutil
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mmengine.config import Config
@@ -145,7 +145,11 @@ class Records:
         """
         if run.folder in self.used and (problem := self.missing(run)):
             raise ValueError(problem)
-        metrics = {} if run.kind == 'command' else last_metrics(self.folder(run), run.kind)
+        metrics = (
+            command_metrics(self.folder(run), run.metrics)
+            if run.kind == 'command'
+            else last_metrics(self.folder(run), run.kind)
+        )
         lacking = [name for name in self.wanted.get(run.folder, ()) if name not in metrics]
         if lacking:
             raise ValueError(f'{self.folder(run)}: the last evaluation has no {lacking[0]}, only {", ".join(metrics)}')
@@ -190,6 +194,32 @@ def last_metrics(folder: Path, kind: str) -> dict[str, float]:
     if kind == 'train' and 'loss' in row:
         return {}
     return {name: value for name, value in row.items() if isinstance(value, int | float) and name != 'step'}
+
+
+def command_metrics(folder: Path, name: str) -> dict[str, float]:
+    """Figures in the JSON file that a command left; those in dicts within dicts are called ``outer/inner``.
+
+    Raises:
+        ValueError: There is no such file, or it holds no JSON object.
+    """
+    if not name:
+        return {}
+    path = folder / name
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise ValueError(f'{path} was not written, or is no JSON: {error}') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} holds a {type(content).__name__}, expected an object with figures')
+    return dict(_figures(content, ''))
+
+
+def _figures(node: dict, prefix: str) -> Iterator[tuple[str, float]]:
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from _figures(value, f'{prefix}{name}/')
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f'{prefix}{name}', value
 
 
 def _forget_unmeasured_end(folder: Path, wanted: Iterable[str], last: str) -> None:

@@ -9,7 +9,7 @@ from histomm.visualization.report import Report
 
 from .commands import Commands
 from .plan import Plan
-from .recipe import FULL, Column
+from .recipe import FULL, STATISTICS, Column
 from .record import Records
 
 NOT_RUN, BEGUN = 'not run yet', 'begun'
@@ -19,16 +19,16 @@ NOT_COMPARABLE = (
 
 
 def cell_text(values: Sequence[float], planned: int, column: Column) -> str:
-    """``mean ± sd (n seeds)``, with how many were planned if some are not there yet.
+    """``mean ± sd (n seeds)``, or another statistic alone, with how many were planned if some are not there yet.
 
     Args:
         values: One for each seed that is finished, at least one.
         planned: How many there will be.
-        column: Scale and digits.
+        column: Statistic, scale and digits.
     """
-    mean, digits = statistics.mean(values) * column.scale, column.digits
-    text = f'{mean:.{digits}f}'
-    if len(values) > 1:
+    digits = column.digits
+    text = f'{STATISTICS[column.statistic](values) * column.scale:.{digits}f}'
+    if len(values) > 1 and column.statistic == 'mean':
         text += f' ± {statistics.stdev(values) * column.scale:.{digits}f}'
     count = f'n = {len(values)}' if len(values) == planned else f'n = {len(values)} of {planned}'
     return f'{text} ({count})'
@@ -90,7 +90,7 @@ def warning(plan: Plan) -> str:
 def how_to_read(plan: Plan) -> str:
     """What stands in the cells."""
     return (
-        'Ours: mean ± standard deviation over seeds. Paper: '
+        'Ours: mean ± standard deviation over seeds, or what the heading says. Paper: '
         f'{plan.recipe.table}, as printed; a dash where nothing was printed.'
     )
 

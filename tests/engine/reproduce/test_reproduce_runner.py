@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from histomm.engine.reproduce import Launch, RecipeError, StageFailed, script
+from histomm.engine.reproduce.record import command_metrics
 
 ALL = ['make', 'one', 'seed0 from 0', 'seed1 from 0', 'two', 'seed0 from 0', 'seed1 from 0']
 
@@ -140,6 +141,37 @@ def test_metrics_of_a_test_stage(toy):
     (toy.work / 'fine/one/seed0/iter_3.pth').write_bytes(b'half')
     toy.recipe['stages']['score']['options'] = {}
     assert toy.run(rows=('first',), seeds=1)[1] == ['seed0 from 0', 'test of iter_3.pth']
+
+
+def test_figures_of_a_command(toy):
+    score = toy.recipe['stages']['score'] = dict(
+        kind='command', folder='score/{method}/seed{seed}', script='tools/score.py', args=['{fine}', '--out', '{out}'],
+        outputs=['scores.json'], metrics='scores.json',
+    )  # fmt: skip
+    (toy.repo / 'tools/score.py').write_text(
+        'import json, sys\nfrom pathlib import Path\n'
+        "text = json.dumps({'test': {'dice': 0.25, 'rule': 'labels', 'empty': False}, 'images': 2})\n"
+        "Path(sys.argv[3], 'scores.json').write_text(text)\n"
+    )
+    toy.recipe['columns']['AP'] = {'stage': 'score', 'metric': 'test/dice'}
+    (plan, records, _), _ = toy.run(rows=('first',), seeds=1)
+    assert records.read(plan.runs['score/one/seed0'])['metrics'] == {'test/dice': 0.25, 'images': 2}
+    toy.recipe['columns']['AP']['metric'] = 'test/aji'
+    with pytest.raises(StageFailed, match=r'seed0 ended well, but .* has no test/aji, only test/dice, images'):
+        toy.run(rows=('first',), seeds=1)
+    score['metrics'] = 'other.json'
+    with pytest.raises(
+        RecipeError, match=r"stages\.score\.metrics: 'other\.json' is none of its outputs, scores\.json"
+    ):
+        toy.run(rows=('first',), seeds=1)
+
+
+@pytest.mark.parametrize(('text', 'message'), [('[1]', 'holds a list'), ('{', 'no JSON'), (None, 'not written')])
+def test_figures_that_cannot_be_read_are_a_failure(text, message, tmp_path):
+    if text:
+        (tmp_path / 'scores.json').write_text(text)
+    with pytest.raises(ValueError, match=rf'scores\.json .*{message}'):
+        command_metrics(tmp_path, 'scores.json')
 
 
 def test_a_failure_shows_the_log_and_what_is_half_done_is_made_again(toy):

@@ -15,6 +15,10 @@ from histomm.engine.reproduce.table import cell_text, markdown, rows
         ([0.501, 0.503, 0.511], 3, Column('s', 'm', 100), '50.5 ± 0.5 (n = 3)'),  # sd of .1, .3, 1.1 is sqrt(.28)
         ([0.5], 1, Column('s', 'm', 100), '50.0 (n = 1)'),
         ([0.65, 0.66], 5, Column('s', 'm', 1, 4), '0.6550 ± 0.0071 (n = 2 of 5)'),  # .01 / sqrt(2)
+        ([0.1, 0.5, 0.2], 3, Column('s', 'm', 1, 2, 'max'), '0.50 (n = 3)'),
+        ([0.1, 0.5, 0.2], 3, Column('s', 'm', 1, 2, 'median'), '0.20 (n = 3)'),
+        # the third and fourth of 1..6 from the top: 80 % of the way from 1 to 6
+        ([1, 6, 5, 4, 3, 2], 6, Column('s', 'm', 1, 1, 'percentile80'), '5.0 (n = 6)'),
     ],
 )
 def test_cell(values, planned, column, text):
