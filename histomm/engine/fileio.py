@@ -1,4 +1,4 @@
-"""Writing files that are either whole or absent."""
+"""Writing checkpoints and files of a run that are either whole or absent."""
 
 import os
 from collections.abc import Iterator
@@ -7,45 +7,9 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-#: Ending of the hidden file a write goes to before it is renamed; what is left of one is the trace of a killed process.
-PARTIAL_SUFFIX = '.partial'
+from histomm.atomic_file import PARTIAL_SUFFIX, remove_partial, write_atomic
 
-
-def write_atomic(data: bytes, path: str | Path) -> None:
-    """Write ``data`` so that ``path`` holds either what it held before or all of it, even after a power cut.
-
-    The bytes go to a hidden file in the same folder, which is flushed to the disk and renamed; a failed write leaves
-    nothing behind, a killed process leaves a file that ends in :data:`PARTIAL_SUFFIX`.
-
-    Args:
-        data: The whole content.
-        path: File to make or replace; its folder is made where it does not exist.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}{PARTIAL_SUFFIX}')
-    try:
-        with open(partial, 'wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    if os.name == 'posix':  # the name is on the disk only once the folder is; other systems cannot open a folder
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def remove_partial(folder: str | Path) -> list[str]:
-    """Remove what interrupted writes left in ``folder`` and return the names removed."""
-    left = sorted(Path(folder).glob(f'.*{PARTIAL_SUFFIX}'))
-    for path in left:
-        path.unlink()
-    return [path.name for path in left]
+__all__ = ['PARTIAL_SUFFIX', 'AtomicLocalBackend', 'remove_partial', 'write_atomic']
 
 
 @register_backend('histomm.atomic')
