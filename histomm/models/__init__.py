@@ -8,7 +8,7 @@ from .heads import CrossCorrelationHead, UNetDecoder
 from .matchers import DenseView, FeatureMatcher, LocationMatcher, Matches, PreciseLocationMatcher
 from .necks import DenseNeck, MapProjector
 from .queue import FeatureQueue
-from .selfsup import ConCL, DenseMoCo, PatchContrast, VICReg, with_dense_branch
+from .selfsup import ConCL, DenseMoCo, PatchContrast, SimCLR, VICReg, with_dense_branch
 from .soft_threshold import SoftThreshold
 from .teacher import EMATeacher
 from .transfer import TransferReport, VerifiedPretrained, load_backbone
@@ -31,6 +31,7 @@ __all__ = [
     'PatchContrast',
     'PreciseLocationMatcher',
     'ResNetWithStem',
+    'SimCLR',
     'SoftThreshold',
     'TransferReport',
     'UNetDecoder',

@@ -3,7 +3,8 @@
 from .concl import ConCL
 from .dense_moco import DenseMoCo
 from .patch_contrast import PatchContrast
+from .simclr import SimCLR
 from .vicreg import VICReg
 from .with_dense_branch import with_dense_branch
 
-__all__ = ['ConCL', 'DenseMoCo', 'PatchContrast', 'VICReg', 'with_dense_branch']
+__all__ = ['ConCL', 'DenseMoCo', 'PatchContrast', 'SimCLR', 'VICReg', 'with_dense_branch']

@@ -1,0 +1,2 @@
+_base_ = 'simclr_r18_patches.py'
+model = dict(backbone=dict(depth=34))
