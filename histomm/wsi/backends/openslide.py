@@ -30,6 +30,7 @@ class OpenSlideBackend:
         self.level_sizes = tuple(self._slide.level_dimensions)
         self.level_downsamples = tuple(self._slide.level_downsamples)
         self.mpp = _mpp(self._slide.properties)
+        self.vendor = self._slide.properties.get('openslide.vendor', '')
 
     @property
     def icc_profile(self) -> bytes | None:
