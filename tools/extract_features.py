@@ -1,0 +1,149 @@
+"""Features of images or of tiles of slides, by the backbone of a config or a model of timm, in one file.
+
+    python tools/extract_features.py configs/plm/moco_plm_r18_nct.py work_dirs/moco_plm_r18_nct data/NCT-CRC-HE-100K \
+        --labels --out features/nct.h5
+    python tools/extract_features.py --timm resnet18 --weights resnet18.pth --slides data/slides --tiles tiles.parquet \
+        --out features/
+
+An interrupted run goes on where it was, with the same command. Nothing is downloaded.
+"""
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import DictAction
+
+from histomm.datasets.transforms import UnreadableImageError
+from histomm.engine.provenance import commit, machine, versions
+from histomm.evaluation.encoder import Encoder, encoder_from_config
+from histomm.evaluation.extraction import Loading, Source, extract, images_source, subset, tiles_source
+from histomm.evaluation.feature_store import SUFFIXES
+from histomm.evaluation.timm_encoder import encoder_from_timm
+from histomm.models.weights import TransferError
+from histomm.wsi.reader import read_mpp_table
+from histomm.wsi.tile_table import read_tiles
+
+ROOT = Path(__file__).resolve().parents[1]
+DTYPES = {'fp32': None, 'bf16': torch.bfloat16}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Command-line options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage='%(prog)s (CONFIG [CHECKPOINT] | --timm NAME) (DATA | --slides DIR --tiles FILE) --out FILE [options]',
+    )
+    parser.add_argument('words', nargs='*', metavar='CONFIG [CHECKPOINT] DATA', help='DATA: folder or list of images')
+    model = parser.add_argument_group('model')
+    model.add_argument('--timm', metavar='NAME', help='model of timm, or of the Hugging Face hub (hf-hub:OWNER/NAME)')
+    model.add_argument('--weights', type=Path, help='weight file for --timm; else the local cache of the hub is read')
+    model.add_argument('--random', action='store_true', help='random weights for --timm, as a baseline')
+    model.add_argument('--timm-options', nargs='+', action=DictAction, help='arguments of timm.create_model')
+    model.add_argument('--prefix', help='where in CHECKPOINT the backbone stands, e.g. teacher.backbone')
+    model.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings that override the config')
+    data = parser.add_argument_group('data')
+    data.add_argument('--labels', action='store_true', help='keep classes: the first folder, or as the list says')
+    data.add_argument('--root', default='', help='folder to which the paths of a list refer')
+    data.add_argument('--exclude', nargs='+', default=[], help="patterns of paths to leave out, e.g. '*/BACK/*'")
+    data.add_argument('--slides', type=Path, help='folder of slides')
+    data.add_argument('--tiles', type=Path, help='tile table of tools/wsi/tile_slides.py')
+    data.add_argument('--mpp-table', type=Path, help='CSV slide,mpp for slides whose file does not say')
+    out = parser.add_argument_group('output')
+    suffixes = ', '.join(SUFFIXES)
+    out.add_argument('--out', required=True, help=f'file that ends in {suffixes}; with --slides also a folder/')
+    out.add_argument('--batch-size', type=int, default=64, help='images at a time (default: %(default)s)')
+    out.add_argument('--workers', type=int, default=2, help='loader processes (default: %(default)s)')
+    out.add_argument('--device', help='cpu, cuda, …; a GPU if there is one')
+    out.add_argument('--dtype', choices=DTYPES, default='fp32', help='precision of the network (default: %(default)s)')
+    out.add_argument('--rows', type=int, default=4096, help='features that are kept at a time (default: %(default)s)')
+    args = parser.parse_args(argv)
+    _sort_words(parser, args)
+    return args
+
+
+def _sort_words(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Tell config, checkpoint and data apart: data come last, unless there are slides."""
+    words = list(args.words)
+    if bool(args.slides) != bool(args.tiles):
+        parser.error('--slides and --tiles go together: the folder of the slides, and where their tiles lie')
+    args.data = None if args.slides else (words.pop() if words else parser.error('DATA is missing'))
+    expected = (0,) if args.timm else (1, 2)
+    if len(words) not in expected:
+        said = 'nothing but DATA' if args.timm else 'CONFIG [CHECKPOINT], or --timm NAME, and DATA'
+        parser.error(f'found {len(words)} words before the data ({" ".join(words)}), expected {said}')
+    args.config, args.checkpoint = [*words, None, None][:2]
+    if not args.timm and (args.weights or args.random or args.timm_options):
+        parser.error('--weights, --random and --timm-options are for --timm; a config takes CHECKPOINT')
+    if args.batch_size < 1 or args.rows < 1 or args.workers < 0:
+        parser.error('--batch-size and --rows have to be 1 or more, --workers 0 or more')
+
+
+def build_encoder(args: argparse.Namespace) -> Encoder:
+    """The network that the options name."""
+    if args.timm:
+        return encoder_from_timm(args.timm, args.weights, args.timm_options, args.random)
+    return encoder_from_config(args.config, args.checkpoint, args.cfg_options, args.prefix)
+
+
+def find_source(args: argparse.Namespace, encoder: Encoder) -> Source:
+    """The images that the options name."""
+    if args.slides:
+        mpp = read_mpp_table(args.mpp_table) if args.mpp_table else None
+        return tiles_source(args.slides, read_tiles(args.tiles), encoder.steps, mpp)
+    return images_source(args.data, encoder.steps, args.labels, args.root, args.exclude)
+
+
+def outputs(source: Source, out: str) -> list[tuple[Path, Source]]:
+    """The files to write and what goes into each: one, or one a slide if ``out`` is a folder."""
+    path = Path(out)
+    if path.suffix in SUFFIXES:
+        return [(path, source)]
+    if source.coords is None:
+        raise ValueError(f'--out {out} has the suffix {path.suffix!r}, expected one of {", ".join(SUFFIXES)}')
+    names = np.array(source.names)
+    files = {name: path / f'{Path(name).with_suffix("")}.h5' for name in dict.fromkeys(source.names)}
+    if len(set(files.values())) < len(files):
+        raise ValueError(f'{out}: slides that differ in their suffix alone would share a file; use --out FILE.h5')
+    return [(file, subset(source, np.flatnonzero(names == name))) for name, file in files.items()]
+
+
+def provenance(encoder: Encoder) -> dict:
+    """Who made the features, and from which file the weights come."""
+    made = {'commit': commit(ROOT), 'versions': versions(), 'machine': machine()}
+    if encoder.checkpoint:
+        with open(encoder.checkpoint, 'rb') as file:
+            made |= {
+                'checkpoint': str(encoder.checkpoint),
+                'checkpoint_sha256': hashlib.file_digest(file, 'sha256').hexdigest(),
+            }
+    return made
+
+
+def run(args: argparse.Namespace) -> None:
+    """Build, compute, write, and say what was done."""
+    encoder = build_encoder(args)
+    source = find_source(args, encoder)
+    device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    loading = Loading(args.batch_size, args.workers, device, DTYPES[args.dtype], args.rows)
+    files, made = outputs(source, args.out), provenance(encoder)
+    for path, part in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        done = extract(encoder, part, path, loading, made)
+        print(f'{path}: {done["total"]} features, {done["new"]} of them new')
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        run(args)
+    except (OSError, ValueError, ModuleNotFoundError, TransferError, UnreadableImageError) as error:
+        sys.exit(f'extract_features: {error}')
+
+
+if __name__ == '__main__':
+    main()
