@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .streaming import logsumexp_of_products
+
 REDUCTIONS = ('weighted_mean', 'mean')
 
 
@@ -26,7 +28,8 @@ def info_nce(
 
     Rows are used as they are: unit length is the caller's duty, and a zero row is allowed. Products with the negatives
     run in the dtype of ``anchor`` (or autocast's), all else in float32, or float64 if ``anchor`` is so. Rows of weight
-    0 are blanked before anything is computed, so that whatever they hold reaches neither the value nor a gradient.
+    0 are left out or blanked before anything is computed, so that whatever they hold reaches neither the value nor a
+    gradient.
 
     Args:
         anchor: (N, C).
@@ -36,8 +39,9 @@ def info_nce(
         weight: (N,) >= 0, taken as a constant; None is 1 for each row.
         reduction: 'weighted_mean' is Σ w_i ℓ_i / Σ w_i (eq. 11 of Zhang et al., IPMI 2023, when both directions come
             in one call), 'mean' is Σ w_i ℓ_i / N (their code).
-        chunk_size: rows at a time; their logits are computed again in the backward pass, so that chunk_size×K of them
-            are held instead of N×K. None is all at once.
+        chunk_size: rows at a time, so that chunk_size×K logits are held instead of N×K; None chooses. Negatives with
+            gradient are the exception: None is then all rows at once, and chunks are computed again in the backward
+            pass.
 
     Returns:
         Scalar >= 0; a zero connected to the graph if N = 0 or all weights are 0.
@@ -48,10 +52,15 @@ def info_nce(
     _check(anchor, positive, negatives, temperature, weight, reduction, chunk_size)
     dtype = torch.promote_types(anchor.dtype, torch.float32)
     weight = anchor.new_ones(len(anchor), dtype=dtype) if weight is None else weight.detach().to(dtype)
-    present = weight[:, None] != 0
-    anchor, positive = (torch.where(present, rows, 0) for rows in (anchor, positive))
+    count, present = max(len(anchor), 1), weight != 0
+    if anchor.device.type == 'cpu':  # elsewhere the device would have to be waited for to know how many there are
+        anchor, positive, weight = anchor[present], positive[present], weight[present]
+    else:
+        anchor, positive = (torch.where(present[:, None], rows, 0) for rows in (anchor, positive))
     negatives = negatives.to(anchor.dtype)
-    if chunk_size is None:
+    if not negatives.requires_grad:
+        losses = _streamed_losses(anchor, positive, negatives, temperature, chunk_size)
+    elif chunk_size is None:
         losses = _row_losses(anchor, positive, negatives, temperature)
     else:
         chunks = zip(anchor.split(chunk_size), positive.split(chunk_size), strict=True)
@@ -63,7 +72,7 @@ def info_nce(
         )
     total = (weight * losses).sum()
     if reduction == 'mean':
-        return total / max(len(anchor), 1)
+        return total / count
     scale = weight.sum()
     return total / torch.where(scale > 0, scale, 1)
 
@@ -105,9 +114,23 @@ def nt_xent(view1: Tensor, view2: Tensor, temperature: float) -> Tensor:
 def _row_losses(anchor: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
     """(N,) losses in float32 at least. ℓ = −log σ(s⁺ − lse_j s_j) equals the ratio above and needs no joint logits."""
     dtype = torch.promote_types(anchor.dtype, torch.float32)
-    pos = (anchor.to(dtype) * positive.to(dtype)).sum(1) / temperature
     neg = (anchor @ negatives.mT).to(dtype).div_(temperature)  # in place: N×K is the largest tensor here
-    return -F.logsigmoid(pos - neg.logsumexp(1))
+    return -F.logsigmoid(_similarity(anchor, positive, temperature) - neg.logsumexp(1))
+
+
+def _streamed_losses(
+    anchor: Tensor, positive: Tensor, negatives: Tensor, temperature: float, chunk_size: int | None
+) -> Tensor:
+    """The same for negatives without gradient, whose logits are made once and never held together."""
+    pos = _similarity(anchor, positive, temperature)
+    if not len(negatives):
+        return -F.logsigmoid(pos + torch.inf)
+    return -F.logsigmoid(pos - logsumexp_of_products(anchor, negatives, 1 / temperature, chunk_size))
+
+
+def _similarity(anchor: Tensor, positive: Tensor, temperature: float) -> Tensor:
+    dtype = torch.promote_types(anchor.dtype, torch.float32)
+    return (anchor.to(dtype) * positive.to(dtype)).sum(1) / temperature
 
 
 def _check(

@@ -82,23 +82,52 @@ def test_chunks_change_nothing(rows, chunk_size):
 
 
 def test_chunks_never_hold_all_logits():
-    """What autograd keeps for the backward pass: N×K values without chunks, with them not even one chunk's."""
+    """What autograd keeps: N×K values if the negatives have gradient; else, or in chunks, less than a chunk."""
 
-    def kept(chunk_size):
+    def kept(chunk_size, learned):
         sizes = {}
 
         def keep(tensor):
             sizes[tensor.data_ptr()] = tensor.numel()
             return tensor
 
-        anchor = unit(64, 4).requires_grad_()
+        anchor, negatives = unit(64, 4).requires_grad_(), unit(512, 4).requires_grad_(learned)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = info_nce(anchor, unit(64, 4), unit(512, 4), 0.2, chunk_size=chunk_size)
+            loss = info_nce(anchor, unit(64, 4), negatives, 0.2, chunk_size=chunk_size)
         loss.backward()
         return sum(sizes.values())
 
-    assert kept(None) >= 64 * 512
-    assert kept(8) < 8 * 512
+    assert kept(None, True) >= 64 * 512
+    assert kept(8, True) < 8 * 512
+    assert kept(None, False) < 8 * 512
+
+
+@pytest.mark.parametrize('chunk_size', [None, 1, 3, 100])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_constant_negatives_give_what_learned_ones_do(rows, chunk_size, dtype):
+    """The gradient formed beside the value is that of autograd."""
+    results = []
+    for learned in (False, True):
+        anchor, positive, negatives, weight = (t.to(dtype, copy=True) for t in rows)
+        inputs = [anchor.requires_grad_(), positive.requires_grad_()]
+        loss = info_nce(*inputs, negatives.requires_grad_(learned), 0.1, weight, chunk_size=chunk_size)
+        (3 * loss).backward()
+        results.append([loss.detach(), *(t.grad for t in inputs)])
+    torch.testing.assert_close(*results)
+
+
+def test_gradient_with_constant_negatives(rows):
+    inputs = [t.clone().requires_grad_() for t in rows[:2]]
+    assert torch.autograd.gradcheck(lambda *x: info_nce(*x, rows[2], 0.5, rows[3], chunk_size=2), inputs)
+
+
+def test_large_logits_do_not_overflow():
+    """exp(1000) is infinite in float32; the loss is the difference of the logits all the same."""
+    anchor = torch.tensor([[1.0, 0.0]]).requires_grad_()
+    loss = info_nce(anchor, torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), 0.001)
+    loss.backward()
+    assert loss.item() == pytest.approx(1000)
+    torch.testing.assert_close(anchor.grad, torch.tensor([[1000.0, 0.0]]))
 
 
 @pytest.mark.parametrize('chunk_size', [None, 2])

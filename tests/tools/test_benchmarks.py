@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 
 TINY = {
+    'info_nce': ['--rows', '40', '--queue', '30', '--repeats', '1', '--device', 'cpu'],
     'views': ['--images', '1', '--repeats', '1'],
     'matching': ['--batch', '2', '--channels', '3', '--sides', '2', '--repeats', '1', '--device', 'cpu'],
     'patch_contrast': [
