@@ -2,7 +2,8 @@
 
 from . import bcss, transforms
 from .nuclei import NucleiDataset
+from .patch_collection import PatchCollection
 from .patch_dataset import PatchDataset
 from .samplers import SampleIndex, SeededSampler
 
-__all__ = ['NucleiDataset', 'PatchDataset', 'SampleIndex', 'SeededSampler', 'bcss', 'transforms']
+__all__ = ['NucleiDataset', 'PatchCollection', 'PatchDataset', 'SampleIndex', 'SeededSampler', 'bcss', 'transforms']

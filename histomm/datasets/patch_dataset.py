@@ -118,11 +118,15 @@ class PatchDataset(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Find all samples; called once by ``full_init``."""
-        items = self._without_patients(self._listed() if self.list_file else self._scanned())
+        items = self._chosen(self._without_patients(self._listed() if self.list_file else self._scanned()))
         if not self.with_labels:
             return [dict(img_path=path) for path, _ in items]
         numbers = self._numbers(items)
         return [dict(img_path=path, gt_label=numbers[label]) for path, label in items]
+
+    def _chosen(self, items: list[Item]) -> list[Item]:
+        """Those of the items to use, for data sets that take a share."""
+        return items
 
     def _scanned(self) -> list[Item]:
         found = [(root, path) for root in self.roots for path in scan_folder(root, self.extensions)]
