@@ -4,6 +4,19 @@ from .cells import draw_nuclei
 from .glands import GRADES
 from .layouts import LAYOUTS, write_layout
 from .regions import draw_region
+from .slides import SLIDE_CLASSES, SLIDE_TISSUES, plan_slide
 from .tissue import TISSUES, draw_glands, draw_patch
 
-__all__ = ['GRADES', 'LAYOUTS', 'TISSUES', 'draw_glands', 'draw_nuclei', 'draw_patch', 'draw_region', 'write_layout']
+__all__ = [
+    'GRADES',
+    'LAYOUTS',
+    'SLIDE_CLASSES',
+    'SLIDE_TISSUES',
+    'TISSUES',
+    'draw_glands',
+    'draw_nuclei',
+    'draw_patch',
+    'draw_region',
+    'plan_slide',
+    'write_layout',
+]

@@ -22,6 +22,7 @@ from .cells import draw_nuclei
 from .encoding import Content, encode
 from .glands import GRADES
 from .regions import draw_region
+from .slides import slide_case, slide_files, slide_tables
 from .tissue import TISSUES, check_size, draw_glands, draw_patch
 
 RECIPE = 'synthetic.json'
@@ -42,7 +43,10 @@ _MONUSEG_SITES = ('18', '21', '38', 'B0', 'A7', 'AR', 'CH', 'G9', 'HE', 'DK', 'R
 _CONSEP_SPLIT = {'Train': 27, 'Test': 14}
 _CONSEP_PATIENTS = range(201, 217)  # 16 patients
 
-Plan = tuple[tuple[str, ...], Callable[[], tuple[Content, ...]]]
+_LARGEST_SLIDE = 2**18
+
+Writer = Callable[[Path], None]
+Plan = tuple[tuple[str, ...], Callable[[], tuple[Content | Writer, ...]]]
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,16 @@ class Layout:
     Attributes:
         size: Default ``(width, height)`` of a picture.
         pictures: ``pictures(num, size, seed)`` yields for each picture the relative paths of its files, the picture
-            first, and a function that draws what they hold, to be encoded by the paths' suffixes.
+            first, and a function that draws what they hold, to be encoded by the paths' suffixes; what would not fit in
+            memory is a function that writes the file.
         tables: ``tables(num, seed)`` gives relative path to text of files beside the pictures.
     """
 
     size: tuple[int, int]
     pictures: Callable[[int, tuple[int, int], int], Iterator[Plan]]
     tables: Callable[[int, int], dict[str, str]]
+    largest: int = 8192
+    """Longest side of a picture that can be asked for."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +198,13 @@ def _consep_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Pla
         yield tuple(f'{split}/{file}' for file in files), partial(_draw_consep, size, seed, patient, index)
 
 
+def _slide_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]:
+    """``slides/TCGA-05-ZC00-01Z-00-DX1.tif`` and ``truth/TCGA-05-ZC00-01Z-00-DX1.png``."""
+    for index in range(num):
+        patient, _, stem, label = slide_case(index)
+        yield (f'slides/{stem}.tif', f'truth/{stem}.png'), partial(slide_files, size, seed, patient, index, label)
+
+
 LAYOUTS = {
     'nct': Layout((224, 224), _nct_pictures, lambda num, seed: {}),
     'glas': Layout((775, 522), _glas_pictures, _glas_tables),
@@ -199,14 +213,18 @@ LAYOUTS = {
     'bcss': Layout((1800, 1500), _bcss_pictures, lambda num, seed: {}),
     'monuseg': Layout((1000, 1000), _monuseg_pictures, lambda num, seed: {}),
     'consep': Layout((1000, 1000), _consep_pictures, lambda num, seed: {}),
+    'slides': Layout((2048, 2048), _slide_pictures, slide_tables, _LARGEST_SLIDE),
 }
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes | Writer) -> None:
     """Write a file so that it is either whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    part.write_bytes(content)
+    if callable(content):
+        content(part)
+    else:
+        part.write_bytes(content)
     os.replace(part, path)
 
 
@@ -236,8 +254,10 @@ def write_layout(
             ``Grade.csv``; train, test A and test B in the proportion 85:60:20), ``crag`` (``Images``, ``Annotation``
             and ``Overlay`` in each of train and valid, 173:40), ``crag-mat`` (the same with MATLAB instance maps),
             ``bcss`` (regions in ``images`` and maps of tissue codes in ``masks``, named by drawn barcodes of TCGA),
-            ``monuseg`` (tif, and outlines of nuclei in xml; 37:14), or ``consep`` (RGBA png, and MATLAB files with
-            nuclei and their kinds; 27:14).
+            ``monuseg`` (tif, and outlines of nuclei in xml; 37:14), ``consep`` (RGBA png, and MATLAB files with
+            nuclei and their kinds; 27:14), or ``slides`` (pyramidal TIFF of 0.5 µm per pixel in ``slides``, their
+            patients and labels in ``slides.csv``: normal, or tumor where there is any; which tissue lies where in
+            ``truth``: PNG of the codes of ``tissues.csv``, a pixel for so many level-0 pixels as ``scale.txt`` says).
         out: Folder, new, empty, or holding the same set with no more than ``num`` pictures.
         num: Number of pictures, at least 1.
         size: Side, or ``(width, height)``, in pixels; the layout's own if None.
@@ -255,7 +275,7 @@ def write_layout(
     if num < 1 or seed < 0:
         raise ValueError(f'num is {num} and seed is {seed}, expected num >= 1 and seed >= 0')
     layout, out = LAYOUTS[name], Path(out)
-    size = check_size(layout.size if size is None else size)
+    size = check_size(layout.size if size is None else size, layout.largest)
     _claim(out, _Recipe(name, size, seed))
     plans = list(layout.pictures(num, size, seed))
     pictures = [out / paths[0] for paths, _ in plans]
@@ -268,7 +288,7 @@ def write_layout(
         if all((out / path).is_file() for path in paths):
             continue
         for path, content in zip(paths, draw(), strict=True):
-            _write(out / path, encode(path, content))
+            _write(out / path, content if callable(content) else encode(path, content))
     for path, text in layout.tables(num, seed).items():
         _write(out / path, text.encode())
     return pictures

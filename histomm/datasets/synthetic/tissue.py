@@ -179,15 +179,15 @@ TISSUES = {
 }
 
 
-def check_size(size: int | tuple[int, int]) -> tuple[int, int]:
+def check_size(size: int | tuple[int, int], largest: int = 8192) -> tuple[int, int]:
     """``(width, height)`` of a picture, from one side or both.
 
     Raises:
-        ValueError: A side is not a whole number of at least 32 pixels.
+        ValueError: A side is not a whole number of 32 to ``largest`` pixels.
     """
     width, height = (size, size) if isinstance(size, int) else size
-    if not all(isinstance(v, int) and 32 <= v <= 8192 for v in (width, height)):
-        raise ValueError(f'size is {size!r}, expected sides of 32 to 8192 whole pixels; use S or (width, height)')
+    if not all(isinstance(v, int) and 32 <= v <= largest for v in (width, height)):
+        raise ValueError(f'size is {size!r}, expected sides of 32 to {largest} whole pixels; use S or (width, height)')
     return width, height
 
 
