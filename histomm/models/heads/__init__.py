@@ -1,6 +1,7 @@
 """Heads of pre-training and of downstream tasks."""
 
 from .cross_correlation_head import CrossCorrelationHead
+from .regression_head import RegressionHead
 from .unet_head import UNetDecoder
 
-__all__ = ['CrossCorrelationHead', 'UNetDecoder']
+__all__ = ['CrossCorrelationHead', 'RegressionHead', 'UNetDecoder']
