@@ -1,5 +1,11 @@
 """Metrics and probes."""
 
+from .bootstrap import Interval, bootstrap_interval, bootstrap_intervals
+from .channel_choice import choose_channel, label_free_score, summarize_restarts
+from .classification import classification_scores, confusion_matrix, confusion_scores, macro_auc, mean_absolute_error
+from .classification_metric import ClassificationMetric, RegressionMetric
+from .confidence_metric import ConfidenceMetric
+from .confidence_scores import ChannelScores, channel_scores
 from .gland_scores import (
     GlandScores,
     GlandTerms,
@@ -14,6 +20,7 @@ from .instance_masks import predicted_label_map
 from .instance_metric import GlandMetric, InstanceOverlapMetric
 from .jaccard_dice import JaccardDiceMetric
 from .knn import knn_predict
+from .nuclei_post import clean_mask, dice, split_nuclei
 from .overlap_scores import (
     OverlapScores,
     OverlapTerms,
@@ -23,21 +30,42 @@ from .overlap_scores import (
     panoptic_quality,
 )
 from .representation import feature_std, rankme
+from .splits import Split, kfold_splits, label_fraction, split_parts
 
 __all__ = [
+    'ChannelScores',
+    'ClassificationMetric',
+    'ConfidenceMetric',
     'GlandMetric',
     'GlandScores',
     'GlandTerms',
     'InstanceOverlapMetric',
+    'Interval',
     'JaccardDiceMetric',
     'OverlapScores',
     'OverlapTerms',
+    'RegressionMetric',
+    'Split',
     'aggregated_jaccard',
+    'bootstrap_interval',
+    'bootstrap_intervals',
+    'channel_scores',
+    'choose_channel',
+    'classification_scores',
+    'clean_mask',
+    'confusion_matrix',
+    'confusion_scores',
+    'dice',
     'feature_std',
     'gland_scores',
     'gland_terms',
     'hausdorff_distance',
+    'kfold_splits',
     'knn_predict',
+    'label_fraction',
+    'label_free_score',
+    'macro_auc',
+    'mean_absolute_error',
     'object_dice',
     'object_f1',
     'object_hausdorff',
@@ -46,4 +74,7 @@ __all__ = [
     'panoptic_quality',
     'predicted_label_map',
     'rankme',
+    'split_nuclei',
+    'split_parts',
+    'summarize_restarts',
 ]
