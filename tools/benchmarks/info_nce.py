@@ -10,8 +10,9 @@ the inputs: the resident set on a CPU, torch's own count on an accelerator.
 """
 
 import argparse
-import multiprocessing
 import resource
+import subprocess
+import sys
 
 import torch
 from _timing import add_device_options, add_options, in_turns, provenance, publish, ratios, set_up_device, spread, table
@@ -53,9 +54,8 @@ def step(name: str, rows: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     return rows[0].grad
 
 
-def peak(name: str, count: int, queue: int, device: str) -> float:
+def peak(name: str, count: int, queue: int, place: torch.device) -> float:
     """MiB that one step takes on top of its inputs; to be called in a process of its own."""
-    place = torch.device(device)
     step(name, make_rows(64, 64, place))  # libraries and their buffers
     rows = make_rows(count, queue, place)
     if place.type == 'cuda':
@@ -68,16 +68,29 @@ def peak(name: str, count: int, queue: int, device: str) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
+def peak_of_process(name: str, args: argparse.Namespace) -> float:
+    """:func:`peak` in a fresh process, which has held nothing before."""
+    sizes = ['--rows', str(args.rows), '--queue', str(args.queue)]
+    place = ['--device', str(args.device), '--threads', str(args.threads)]
+    done = subprocess.run(
+        [sys.executable, __file__, '--peak-of', name, *sizes, *place], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--rows', type=int, default=25088, help='anchors (default: %(default)s)')
     parser.add_argument('--queue', type=int, default=16384, help='negatives (default: %(default)s)')
+    parser.add_argument('--peak-of', choices=FORMS, help='only print the peak memory of one form in MiB')
     add_options(parser, repeats=5)
     add_device_options(parser)
     args = parser.parse_args(argv)
     clock = set_up_device(args)
-    with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
-        memory = {name: pool.apply(peak, (name, args.rows, args.queue, str(args.device))) for name in FORMS}
+    if args.peak_of:
+        print(peak(args.peak_of, args.rows, args.queue, args.device))
+        return
+    memory = {name: peak_of_process(name, args) for name in FORMS}
     rows = make_rows(args.rows, args.queue, args.device)
     torch.testing.assert_close(step('streaming', rows), step('plain', rows))
     times = in_turns({name: lambda name=name: step(name, rows) for name in FORMS}, args.repeats, clock)
