@@ -18,12 +18,13 @@ import yaml
 from docs_pages import Block, words
 from small_runs import (
     REPO,
+    classification_options,
     command_options,
     detection_options,
     draw_coco,
     draw_patches,
     fitting,
-    patch_contrast_options,
+    nuclei_options,
     pretraining_options,
     segmentation_options,
 )
@@ -46,7 +47,7 @@ ACTIVATE = '.venv/bin/activate'
 """What ``source`` may name: the environment that ``make setup`` makes."""
 
 _EMPTY = {'default_hooks.precise_bn.interval', 'default_hooks.precise_bn.num_iters'}
-_PLACES = re.compile(r'data_root|ann_file')
+_PLACES = re.compile(r'data_root|ann_file|list_file')
 
 
 class Parsed(Exception):
@@ -247,7 +248,9 @@ def small_training(args: list[str]) -> list[str]:
     options, others = parser.parse_known_args(args)
     cfg = read_config(others[1])
     if cfg.model.type == 'histomm.PatchContrast':
-        small = patch_contrast_options(Path())
+        small = nuclei_options(Path())
+    elif cfg.model.type == 'mmpretrain.ImageClassifier':
+        small = classification_options(Path())
     elif cfg.model.type.startswith(('histomm.', 'mmpretrain.')):
         small = pretraining_options(Path(), epochs=2 if '--resume' in others else 1, samples=8)
     elif cfg.model.type == 'EncoderDecoder':
@@ -304,6 +307,13 @@ def draw_for_segmentation() -> None:
     """Regions of BCSS as they are distributed, and a backbone that counts as pre-trained."""
     write_layout('bcss', 'data/BCSS_rois', 9, 64)
     pretend_pretraining(Path('work_dirs/moco_plm_r18_tcga-brca'))
+
+
+def draw_for_classification() -> None:
+    """NCT-CRC-HE-100K and its companion as they are distributed, and a backbone that counts as pre-trained."""
+    write_layout('nct', 'data/NCT-CRC-HE-100K', 36, 64, seed=0)
+    write_layout('nct', 'data/CRC-VAL-HE-7K', 18, 64, seed=1)
+    pretend_pretraining(Path('work_dirs/mocov2_r18_nct'))
 
 
 def pretend_pretraining(run: Path) -> None:

@@ -21,9 +21,10 @@ def draw_patches(root: Path, num: int = 9, size: int = 64) -> Path:
     """Drawn patches in the layout of NCT-CRC-HE-100K, with a list file of all of them."""
     out = root / 'patches'
     paths = write_layout('nct', out, num, size, seed=0)
-    (out / 'train_80k.txt').write_text(
-        ''.join(f'{Path(path).resolve().relative_to(out.resolve())}\n' for path in paths)
-    )
+    names = [Path(path).resolve().relative_to(out.resolve()).as_posix() for path in paths]
+    (out / 'train_80k.txt').write_text(''.join(f'{name}\n' for name in names))
+    # Labels that are classes of every classifier, and values of every regressor.
+    (out / 'labels.csv').write_text('path,label\n' + ''.join(f'{name},{i % 2}\n' for i, name in enumerate(names)))
     return out
 
 
@@ -41,6 +42,16 @@ def draw_bcss(root: Path) -> Path:
     write_layout('bcss', root / 'BCSS_rois', 9, (200, 130), seed=0)
     arguments = [str(root / 'BCSS_rois'), '--out', str(out), '--patch', '128', '--size', '64']
     assert not load_tool('tools/dataset_converters/bcss.py').main(arguments)
+    return out
+
+
+def draw_monuseg(root: Path) -> Path:
+    """Drawn nuclei as the converter of MoNuSeg writes them, with a list of all images, as TNBC has it."""
+    out = root / 'MoNuSeg'
+    write_layout('monuseg', root / 'MoNuSeg_raw', 6, 64, seed=0)
+    arguments = [str(root / 'MoNuSeg_raw'), '--out', str(out)]
+    assert not load_tool('tools/dataset_converters/monuseg.py').main(arguments)
+    (out / 'all.txt').write_text((out / 'train.txt').read_text() + (out / 'test.txt').read_text())
     return out
 
 
@@ -80,6 +91,42 @@ def patch_contrast_options(patches: Path, epochs: int = 1) -> dict:
         'default_hooks.checkpoint.interval': 1,
         'model.patch_size': 16,
         'model.patch_stride': 8,
+    }
+
+
+def nuclei_options(nuclei: Path, epochs: int = 1) -> dict:
+    """Settings that make a config of patch contrast that validates on nuclei run for seconds."""
+    options = patch_contrast_options(nuclei, epochs)
+    for name in ('val', 'test'):
+        options |= {
+            f'{name}_dataloader.dataset.data_root': str(nuclei),
+            f'{name}_dataloader.num_workers': 0,
+            f'{name}_dataloader.persistent_workers': False,
+        }
+    return options
+
+
+def classification_options(patches: Path, epochs: int = 1) -> dict:
+    """Settings that make a config of labelled patches run for seconds."""
+    options = {}
+    for name in ('train', 'val', 'test'):
+        options |= {
+            f'{name}_dataloader.dataset.data_root': str(patches),
+            f'{name}_dataloader.dataset.list_file': 'labels.csv',
+            f'{name}_dataloader.dataset.pipeline.1.scale': 64,
+            f'{name}_dataloader.dataset.pipeline.2.crop_size': 64,
+            f'{name}_dataloader.batch_size': 4,
+            f'{name}_dataloader.num_workers': 0,
+            f'{name}_dataloader.persistent_workers': False,
+        }
+    return options | {
+        'train_dataloader.dataset.indices': 4,
+        'train_dataloader.pin_memory': False,
+        'train_cfg.max_epochs': epochs,
+        'test_evaluator.bootstrap': 20,
+        'default_hooks.logger.interval': 1,
+        'default_hooks.features.interval': 1,
+        'default_hooks.checkpoint.interval': 1,
     }
 
 

@@ -9,10 +9,13 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from small_runs import (
     REPO,
+    classification_options,
     detection_options,
     draw_bcss,
     draw_coco,
+    draw_monuseg,
     draw_patches,
+    nuclei_options,
     patch_contrast_options,
     pretraining_options,
     segmentation_options,
@@ -26,13 +29,23 @@ from histomm.engine.launch import build_runner
 @pytest.fixture(scope='session')
 def drawn(tmp_path_factory):
     root = tmp_path_factory.mktemp('drawn')
-    return {'pretraining': draw_patches(root), 'detection': draw_coco(root), 'segmentation': draw_bcss(root)}
+    return {
+        'pretraining': draw_patches(root),
+        'detection': draw_coco(root),
+        'segmentation': draw_bcss(root),
+        'nuclei': draw_monuseg(root),
+    }
 
 
 def _options(path, drawn):
-    model = Config.fromfile(str(path)).model.type
+    cfg = Config.fromfile(str(path))
+    model = cfg.model.type
+    if model == 'histomm.PatchContrast' and cfg.get('val_dataloader'):
+        return nuclei_options(drawn['nuclei'])
     if model == 'histomm.PatchContrast':
         return patch_contrast_options(drawn['pretraining'])
+    if model == 'mmpretrain.ImageClassifier':
+        return classification_options(drawn['pretraining'])
     if model.startswith(('histomm.', 'mmpretrain.')):
         return pretraining_options(drawn['pretraining'])
     if model == 'EncoderDecoder':
@@ -62,7 +75,8 @@ def test_config_runs_a_step(name, drawn, tmp_path):
     assert math.isfinite(loss)
     after = dict(runner.model.named_parameters())
     assert all(torch.isfinite(after[key]).all() for key in before)
-    first = 'decode_head.decoder.blocks.0' if runner.cfg.model.backbone.get('frozen_stages') == 4 else 'backbone.conv1'
+    head = 'head.fc' if runner.cfg.model.type == 'mmpretrain.ImageClassifier' else 'decode_head.decoder.blocks.0'
+    first = head if runner.cfg.model.backbone.get('frozen_stages') == 4 else 'backbone.conv1'
     trained = [key for key in before if key.startswith(first)]
     assert trained
     assert all(not torch.equal(before[key], after[key]) for key in trained)
