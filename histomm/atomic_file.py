@@ -1,6 +1,8 @@
 """Writing files that are either whole or absent."""
 
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +31,32 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    if os.name == 'posix':  # the name is on the disk only once the folder is; other systems cannot open a folder
-        folder = os.open(path.parent, os.O_RDONLY)
+    _flush_folder(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give a hidden folder to write to, beside ``path``; it becomes ``path`` where the block ends without error.
+
+    A folder that is there already is replaced. What a failed block has written is removed. The files are not flushed
+    one by one: the folder is whole after a killed process, not after a power cut.
+    """
+    path = Path(path)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}{PARTIAL_SUFFIX}')
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    _flush_folder(path.parent)
+
+
+def _flush_folder(path: Path) -> None:
+    if os.name == 'posix':  # a name is on the disk only once its folder is; other systems cannot open a folder
+        folder = os.open(path, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
@@ -54,3 +80,12 @@ def remove_partial(folder: str | Path) -> list[str]:
     for path in left:
         path.unlink()
     return [path.name for path in left]
+
+
+def remove_partial_of(path: str | Path) -> None:
+    """Remove what interrupted writes of ``path`` left; nobody else may be writing it."""
+    path = Path(path)
+    trace = re.compile(rf'\.{re.escape(path.name)}\.\d+{re.escape(PARTIAL_SUFFIX)}')
+    for left in path.parent.iterdir() if path.parent.is_dir() else ():
+        if trace.fullmatch(left.name):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()

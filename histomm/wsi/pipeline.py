@@ -1,0 +1,185 @@
+"""From one slide to its tiles: tissue, plan, pixels, picture; resumable, and locked against other runs.
+
+A folder of tiles holds::
+
+    settings.json            what all its tiles were made with
+    tiles.parquet            tiles of all slides, see :mod:`~histomm.wsi.tile_table`
+    failures.csv             slides without tiles for a fault, with the reason; absent where there are none
+    masks/<slide>.png        tissue, 255 or 0
+    pictures/<slide>.jpg     tissue and tiles over the slide
+    tiles/<slide>…           pixels, see :mod:`~histomm.wsi.stores`
+    slides/<slide>.json      how far the slide is, and counts
+    slides/<slide>.parquet   its tiles
+
+A slide is done once its JSON says so, and that is written last. What a killed run left of a slide is made anew, except
+for its mask.
+"""
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from histomm.atomic_file import remove_partial_of, write_atomic
+from histomm.wsi.locks import LockedError, file_lock
+from histomm.wsi.quality import drop_reason
+from histomm.wsi.reader import Slide, open_slide
+from histomm.wsi.stores import Add, encode, open_store
+from histomm.wsi.tile_records import SlideJob, SlideReport, read_record, record_path, slide_table_path, write_record
+from histomm.wsi.tile_settings import TileSettings
+from histomm.wsi.tile_table import tiles_of_slide, write_tiles
+from histomm.wsi.tiling import foreground_share, random_order
+from histomm.wsi.tissue import TissueMask, find_tissue
+
+Picture = Callable[[Slide, TissueMask, np.ndarray, tuple[float, float]], np.ndarray]
+"""Draws slide, tissue and tiles, given by their corners (n, 2) and their span in level-0 px, as uint8 RGB."""
+
+_STOPPING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class Tiler:
+    """Tiles one slide at a call; can be pickled, and called by any number of processes for the same folder.
+
+    Attributes:
+        out: Folder of the tiles, claimed by :func:`~histomm.wsi.tile_settings.claim_folder`.
+        settings: Its settings.
+        picture: What draws the picture of a slide, importable by its name; ``None`` for no pictures.
+    """
+
+    out: Path
+    settings: TileSettings
+    picture: Picture | None = None
+
+    def __call__(self, job: SlideJob) -> SlideReport:
+        """Tile a slide unless that is done; faults are reported, not raised."""
+        try:
+            with file_lock(self.out / '.locks' / f'{job.name}.lock'):
+                return self._once(job)
+        except LockedError as error:
+            return SlideReport(job.name, 'busy', reason=str(error))
+        except Exception as error:  # whatever is wrong with a slide, the others go on
+            stop = isinstance(error, OSError) and error.errno in _STOPPING
+            return SlideReport(job.name, 'failed', reason=_reason(error), stop=stop)
+
+    def _once(self, job: SlideJob) -> SlideReport:
+        source = job.source()
+        report, made_of = read_record(record_path(self.out, job.name)) or (SlideReport(job.name, 'new'), None)
+        if report.status == 'done':
+            if made_of != source:
+                raise ValueError(
+                    f'{job.path}: its tiles are those of a slide with {made_of}, now it has {source}; remove '
+                    f'{record_path(self.out, job.name)} to tile it anew, or choose another folder'
+                )
+            return report
+        try:
+            report = self._tile(job, has_mask=made_of == source)
+        except Exception as error:
+            write_record(self.out, SlideReport(job.name, 'failed', reason=_reason(error)), source)
+            raise
+        write_record(self.out, report, source)
+        return report
+
+    def _tile(self, job: SlideJob, has_mask: bool) -> SlideReport:
+        picture = self.out / 'pictures' / f'{job.name}.jpg'
+        for path in (record_path(self.out, job.name), slide_table_path(self.out, job.name), picture):
+            remove_partial_of(path)
+        with open_slide(job.path, job.mpp) as slide:
+            tissue = self._tissue(slide, job, has_mask)
+            plan = self._plan(slide, job, tissue)
+            kept, dropped = self._pixels(slide, job, plan)
+            corners = plan.corners[kept]
+            if self.picture is not None:
+                drawn = self.picture(slide, tissue, corners, self.settings.grid().span(slide))
+                write_atomic(encode(drawn, 'jpg', 85), picture)
+        settings = self.settings
+        table = tiles_of_slide(job.name, corners, settings.size, settings.mpp, plan.share[kept], settings.as_json())
+        write_tiles(slide_table_path(self.out, job.name), table)
+        return replace(plan.report, status='done', tiles=len(kept), dropped=dropped)
+
+    def _tissue(self, slide: Slide, job: SlideJob, has_mask: bool) -> TissueMask:
+        """The mask, of the file where a run got so far before."""
+        settings, path = self.settings, self.out / 'masks' / f'{job.name}.png'
+        finder, scales = settings.finder(), slide.scale(settings.tissue_mpp)
+        if finder is None:
+            whole = [int(np.ceil(side / scale)) for side, scale in zip(slide.size, scales, strict=True)]
+            return TissueMask(np.ones(whole[::-1], bool), *scales)
+        stored = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if has_mask and path.is_file() else None
+        if stored is not None:
+            return TissueMask(stored > 0, *scales)
+        remove_partial_of(path)
+        tissue = find_tissue(slide, finder, settings.tissue_mpp, settings.min_piece, settings.min_hole)
+        mask = np.repeat(np.uint8(tissue.mask)[..., None] * 255, 3, axis=2)
+        write_atomic(encode(mask, 'png', 0), path)
+        write_record(self.out, SlideReport(job.name, 'tissue'), job.source())
+        return tissue
+
+    def _plan(self, slide: Slide, job: SlideJob, tissue: TissueMask) -> '_Plan':
+        """Tiles with enough tissue; in random order where a limit is to be met."""
+        settings = self.settings
+        grid = settings.grid()
+        corners = grid.corners(slide)
+        share = foreground_share(tissue, corners, grid.span(slide))
+        wanted = np.flatnonzero((share >= settings.min_foreground) & (share > 0))
+        report = SlideReport(job.name, 'planned', len(corners), len(wanted), tissue=float(tissue.mask.mean()))
+        if settings.max_tiles is not None:
+            wanted = wanted[random_order(len(wanted), job.name, settings.seed)]
+            if not self._may_drop():
+                wanted = np.sort(wanted[: settings.max_tiles])
+        return _Plan(corners[wanted], share[wanted], report)
+
+    def _pixels(self, slide: Slide, job: SlideJob, plan: '_Plan') -> tuple[np.ndarray, dict[str, int]]:
+        """Rows of the plan that are taken, their pixels stored; and how many were dropped for what."""
+        settings = self.settings
+        if not len(plan.corners) or (settings.store == 'table' and not self._may_drop()):
+            return np.arange(len(plan.corners)), {}
+        if settings.store == 'table':
+            return self._select(slide, plan, None)
+        options = (settings.store, settings.as_json(), settings.jpeg_quality, settings.shard_size)
+        with open_store(self.out / 'tiles', job.name, *options) as add:
+            return self._select(slide, plan, add)
+
+    def _may_drop(self) -> bool:
+        """Whether pixels decide which tiles are taken."""
+        return bool(self.settings.filters) or (self.settings.skip_broken and self.settings.store != 'table')
+
+    def _select(self, slide: Slide, plan: '_Plan', add: Add | None) -> tuple[np.ndarray, dict[str, int]]:
+        settings = self.settings
+        kept: list[int] = []
+        dropped: dict[str, int] = {}
+        for row, (x, y) in enumerate(plan.corners.tolist()):
+            if len(kept) == settings.max_tiles:
+                break
+            tile = self._read(slide, x, y)
+            reason = 'unreadable' if tile is None else drop_reason(tile, settings.filters)
+            if tile is None or reason is not None:
+                dropped[str(reason)] = dropped.get(str(reason), 0) + 1
+                continue
+            kept.append(row)
+            if add is not None:
+                add(x, y, float(plan.share[row]), tile)
+        return np.array(kept, int), dropped
+
+    def _read(self, slide: Slide, x: int, y: int) -> np.ndarray | None:
+        try:
+            return slide.read(x, y, self.settings.size, self.settings.size, self.settings.mpp)
+        except ValueError:
+            if self.settings.skip_broken:
+                return None
+            raise
+
+
+@dataclass(frozen=True)
+class _Plan:
+    corners: np.ndarray
+    share: np.ndarray
+    report: SlideReport
+
+
+def _reason(error: Exception) -> str:
+    """One line about an error; its kind too where that says more than the message."""
+    text = ' '.join(str(error).split()) or 'no message'
+    return text if isinstance(error, ValueError | OSError) else f'{type(error).__name__}: {text}'
