@@ -23,6 +23,7 @@ PREPARE = {
     'configs/glas/README.md': lambda shell: docs_shell.draw_for_detection('glas', 'glas'),
     'configs/crag/README.md': lambda shell: docs_shell.draw_for_detection('crag', 'CRAG'),
     'configs/bcss/README.md': lambda shell: docs_shell.draw_for_segmentation(),
+    'configs/nct/README.md': lambda shell: docs_shell.draw_for_classification(),
     'configs/plm/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/mocov2/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/densecl/README.md': lambda shell: docs_shell.draw_published_data(),
