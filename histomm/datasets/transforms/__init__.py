@@ -7,17 +7,22 @@ from histomm.datasets.transforms.loading import LoadPatch, UnreadableImageError,
 from histomm.datasets.transforms.photometric import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize
 from histomm.datasets.transforms.reference import BoundingCrop
 from histomm.datasets.transforms.seed import SeedGlobalRandom
+from histomm.datasets.transforms.stain_jitter import HEDJitter, RandStainNA
+from histomm.datasets.transforms.stain_normalize import MacenkoNormalize, ReinhardNormalize
 from histomm.datasets.transforms.views import MultiView, PackViews
 
 __all__ = [
     'BoundingCrop',
     'ColorJitter',
     'GaussianBlur',
+    'HEDJitter',
     'LoadInstances',
     'LoadPatch',
+    'MacenkoNormalize',
     'MultiView',
     'PackInstances',
     'PackViews',
+    'RandStainNA',
     'RandomCrop',
     'RandomFlip',
     'RandomGrayscale',
@@ -25,6 +30,7 @@ __all__ = [
     'RandomRotate90',
     'RandomSolarize',
     'RandomTransform',
+    'ReinhardNormalize',
     'SeedGlobalRandom',
     'UnreadableImageError',
     'read_image',
