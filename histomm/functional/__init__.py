@@ -2,6 +2,7 @@
 
 from .concepts import concept_prototypes, cut_labels, resample_rows
 from .contrastive import info_nce, nt_xent
+from .distill import dino_loss, distillation_loss, teacher_probabilities
 from .geometry import ViewGeometry, canonicalize, cell_boxes, cell_centers, view_to_source
 from .kmeans import spherical_kmeans
 from .matching import (
@@ -22,17 +23,21 @@ from .patch_contrast import (
     patch_statistics,
     window_grid,
 )
+from .prototypes import best_assignment, prototype_neighbors, prototype_similarity
 from .soft_threshold import share_level, soft_mask
 from .vicreg import vicreg_covariance, vicreg_invariance, vicreg_spread, vicreg_terms, vicreg_variance
 
 __all__ = [
     'ContrastTerms',
     'ViewGeometry',
+    'best_assignment',
     'canonicalize',
     'cell_boxes',
     'cell_centers',
     'concept_prototypes',
     'cut_labels',
+    'dino_loss',
+    'distillation_loss',
     'draw_patches',
     'feature_match',
     'gather_patches',
@@ -46,11 +51,14 @@ __all__ = [
     'patch_similarity',
     'patch_statistics',
     'precise_match',
+    'prototype_neighbors',
+    'prototype_similarity',
     'resample_rows',
     'row_shares',
     'share_level',
     'soft_mask',
     'spherical_kmeans',
+    'teacher_probabilities',
     'vicreg_covariance',
     'vicreg_invariance',
     'vicreg_spread',
