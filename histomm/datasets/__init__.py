@@ -1,18 +1,22 @@
 """Data sets, samplers and transforms."""
 
 from . import bcss, transforms
+from .neighbourhood_sampler import NeighbourhoodSampler
 from .nuclei import NucleiDataset
 from .patch_collection import PatchCollection
 from .patch_dataset import PatchDataset
 from .samplers import SampleIndex, SeededSampler
+from .slide_tiles import SlideTileDataset
 from .value_patches import ValuePatchDataset
 
 __all__ = [
+    'NeighbourhoodSampler',
     'NucleiDataset',
     'PatchCollection',
     'PatchDataset',
     'SampleIndex',
     'SeededSampler',
+    'SlideTileDataset',
     'ValuePatchDataset',
     'bcss',
     'transforms',

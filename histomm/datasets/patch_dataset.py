@@ -255,7 +255,7 @@ class PatchDataset(BaseDataset):
         wanted = idx
         for attempt in range(self.max_refetch + 1):
             try:
-                return super().prepare_data(idx)
+                return self._sample(idx)
             except UnreadableImageError as error:
                 if self.unreadable == 'raise':
                     raise UnreadableImageError(f"{error}, or set unreadable='skip' in the data set") from error
@@ -269,6 +269,9 @@ class PatchDataset(BaseDataset):
             f'PatchDataset: {self.max_refetch + 1} unreadable images in a row, expected most to be good; '
             f'the last: {last}'
         )
+
+    def _sample(self, idx: int) -> dict | None:
+        return super().prepare_data(idx)
 
     def unreadable_files(self) -> list[str]:
         """Files that were skipped so far, in this process and its loader processes, in order of their index."""

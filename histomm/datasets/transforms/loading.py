@@ -145,6 +145,8 @@ def _pillow(data: bytes) -> np.ndarray:
 class LoadPatch(BaseTransform):
     """Load an image as RGB uint8; see :func:`read_image` for the conversions.
 
+    A data set that reads pixels itself, such as ``SlideTileDataset``, gives them as ``img``; they stay as they are.
+
     **Required keys:** img_path
 
     **Added keys:** img (H, W, 3), img_shape (H, W), ori_shape (H, W)
@@ -162,7 +164,7 @@ class LoadPatch(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Read ``results['img_path']``."""
-        image = read_image(results['img_path'])
+        image = results['img'] if 'img' in results else read_image(results['img_path'])
         height, width = image.shape[:2]
         if min(height, width) < self.min_size:
             raise UnreadableImageError(
