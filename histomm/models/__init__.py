@@ -8,8 +8,9 @@ from .heads import CrossCorrelationHead, UNetDecoder
 from .matchers import DenseView, FeatureMatcher, LocationMatcher, Matches, PreciseLocationMatcher
 from .necks import DenseNeck, MapProjector
 from .queue import FeatureQueue
-from .selfsup import ConCL, DenseMoCo, PatchContrast, SimCLR, VICReg, with_dense_branch
+from .selfsup import ConCL, DenseMoCo, PatchContrast, PixelReconstruction, SimCLR, VICReg, with_dense_branch
 from .soft_threshold import SoftThreshold
+from .supervised_confidence import SupervisedConfidence
 from .teacher import EMATeacher
 from .transfer import TransferReport, VerifiedPretrained, load_backbone
 
@@ -29,10 +30,12 @@ __all__ = [
     'MapProjector',
     'Matches',
     'PatchContrast',
+    'PixelReconstruction',
     'PreciseLocationMatcher',
     'ResNetWithStem',
     'SimCLR',
     'SoftThreshold',
+    'SupervisedConfidence',
     'TransferReport',
     'UNetDecoder',
     'VICReg',

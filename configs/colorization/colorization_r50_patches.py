@@ -1,0 +1,2 @@
+_base_ = 'colorization_r18_patches.py'
+model = dict(backbone=dict(depth=50), in_channels=(64, 256, 512, 1024, 2048))
