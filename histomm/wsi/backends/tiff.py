@@ -1,9 +1,11 @@
 """Plain and OME-TIFF through tifffile: tiles or strips, pyramids in sub-files or pages, 8 or 16 bits a channel."""
 
 import io
+import lzma
 import math
 import struct
 import xml.etree.ElementTree as ElementTree
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,10 @@ _REDUCED = 1
 _ICC = 34675
 _CACHE_BYTES = 2**26
 _MICROMETRES = {'µm': 1.0, 'um': 1.0, 'nm': 1e-3, 'mm': 1e3, 'cm': 1e4, 'm': 1e6}
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, KeyError, RuntimeError, struct.error)
+_DECODE_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, KeyError, RuntimeError),
+    *(struct.error, zlib.error, lzma.LZMAError),
+)
 
 
 class TiffBackend:
