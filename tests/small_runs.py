@@ -130,6 +130,13 @@ def classification_options(patches: Path, epochs: int = 1) -> dict:
     }
 
 
+def supervised_options(nuclei: Path, epochs: int = 1) -> dict:
+    """Settings that make a config trained with masks of nuclei run for seconds."""
+    options = nuclei_options(nuclei, epochs)
+    del options['train_dataloader.dataset.pipeline.1.size']
+    return options | {'train_dataloader.dataset.pipeline.2.size': 48}
+
+
 def detection_options(glas: Path, iters: int = 1) -> dict:
     """Settings that make a detection config run for seconds."""
     return {

@@ -21,6 +21,7 @@ from small_runs import (
     segmentation_options,
     shipped_configs,
     small_config,
+    supervised_options,
 )
 
 from histomm.engine.launch import build_runner
@@ -42,6 +43,8 @@ def _options(path, drawn):
     model = cfg.model.type
     if model == 'histomm.PatchContrast' and cfg.get('val_dataloader'):
         return nuclei_options(drawn['nuclei'])
+    if model == 'histomm.SupervisedConfidence':
+        return supervised_options(drawn['nuclei'])
     if model == 'histomm.PatchContrast':
         return patch_contrast_options(drawn['pretraining'])
     if model == 'mmpretrain.ImageClassifier':

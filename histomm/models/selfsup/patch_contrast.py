@@ -1,30 +1,20 @@
 """Contrast of patches that a small network is confident of; its maps are segmentations learnt without labels."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
-
 import torch
-from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from histomm import functional
-from histomm.functional import ContrastTerms, ViewGeometry
+from histomm.functional import ContrastTerms
 from histomm.functional.patch_contrast import SAMPLERS, SIMILARITIES
-from histomm.models.backbones.confidence_net import batch_statistics
+from histomm.models.confidence_model import ConfidenceModel
 from histomm.registry import MODELS
-
-BLANK = 10 / 255
-"""An image whose values span no more is counted as blank: glass, with the noise of a camera and of JPEG."""
 
 
 @MODELS.register_module()
-class PatchContrast(BaseModel):
+class PatchContrast(ConfidenceModel):
     """Segmentation by contrast of patches (Boserup & Selvan, NLDL 2023): L = Σ_k intra_k + w · Σ_k inter_k.
-
-    In the modes of mmengine's models: ``'tensor'`` gives confidences, ``'loss'`` the losses and numbers to watch, and
-    ``'predict'`` data samples with the field ``confidence`` (K, H, W).
 
     A class without positives or negatives has no intra-class term, one without positives, or with the only ones, no
     inter-class term. What is missing is counted in the log as ``empty``. A batch without any term changes no weight;
@@ -51,6 +41,7 @@ class PatchContrast(BaseModel):
             pixels there are none.
         rescale: ε of x ← (1 − ε)·x + ε, which keeps black tissue apart from what is masked out.
         bn_batch_stats: In evaluation take batch norms' statistics from the batch, as the authors' code does.
+        symmetries: 1, or 8 to average predictions over the turns and flips of the image.
         data_preprocessor: Config; it hands over images with values from 0 to 1.
         init_cfg: Initialisation of mmengine's modules.
 
@@ -74,13 +65,11 @@ class PatchContrast(BaseModel):
         drop_last_row: bool = False,
         rescale: float = 0.05,
         bn_batch_stats: bool = False,
+        symmetries: int = 1,
         data_preprocessor: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        data_preprocessor = data_preprocessor or dict(
-            type='histomm.ViewDataPreprocessor', mean=(0, 0, 0), std=(255, 255, 255)
-        )
-        super().__init__(data_preprocessor, init_cfg)
+        super().__init__(backbone, rescale, bn_batch_stats, symmetries, data_preprocessor, init_cfg)
         for name, value, known in (
             ('similarity', similarity, SIMILARITIES),
             ('sampler', sampler, SAMPLERS),
@@ -96,66 +85,13 @@ class PatchContrast(BaseModel):
         ):
             if value is not None and value < 1:
                 raise ValueError(f'PatchContrast: {name} is {value}, expected at least 1')
-        if not 0 <= rescale < 1:
-            raise ValueError(f'PatchContrast: rescale is {rescale}, expected a value in [0, 1)')
-        self.backbone = MODELS.build(backbone)
         self.similarity, self.sampler, self.empty = similarity, sampler, empty
         self.num_patches, self.patch_size, self.patch_stride = num_patches, patch_size, patch_stride
         self.inter_weight, self.inter_log = inter_weight, inter_log
         self.num_anchors, self.repo_norm = num_anchors, repo_norm
-        self.drop_last_row, self.rescale, self.bn_batch_stats = drop_last_row, rescale, bn_batch_stats
+        self.drop_last_row = drop_last_row
 
-    def forward(
-        self,
-        inputs: Tensor | Sequence[Tensor],
-        data_samples: list[BaseDataElement] | None = None,
-        geometry: list[ViewGeometry] | None = None,
-        mode: str = 'tensor',
-    ) -> Tensor | dict[str, Tensor] | list[BaseDataElement]:
-        """Confidences, losses or predictions of a batch.
-
-        Args:
-            inputs: Images (B, 3, H, W) with values from 0 to 1, or a list of one such view.
-            data_samples: Predictions are written into them; their ``img_path`` serves to name bad images.
-            geometry: Unused; one view has no other to match.
-            mode: ``'tensor'``, ``'loss'`` or ``'predict'``.
-
-        Raises:
-            ValueError: More than one view, or values outside [0, 1], as NaN is.
-        """
-        images, blank = self._checked(inputs, data_samples)
-        if mode == 'loss':
-            return self._losses(images) | dict(blank=blank)
-        with batch_statistics(self.backbone) if self.bn_batch_stats and not self.training else nullcontext():
-            confidence = self.backbone(images)
-        if mode == 'tensor':
-            return confidence
-        if mode == 'predict':
-            samples = data_samples or [BaseDataElement() for _ in confidence]
-            for sample, maps in zip(samples, confidence, strict=True):
-                sample.set_field(maps, 'confidence')
-            return samples
-        raise ValueError(f"PatchContrast: mode is {mode!r}, expected 'tensor', 'loss' or 'predict'")
-
-    def _checked(
-        self, inputs: Tensor | Sequence[Tensor], data_samples: list[BaseDataElement] | None
-    ) -> tuple[Tensor, Tensor]:
-        """Images after x ← (1 − ε)·x + ε, and how many of them are blank."""
-        views = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-        if len(views) != 1:
-            raise ValueError(f'PatchContrast: found {len(views)} views, expected 1; leave MultiView out')
-        low, high = views[0].flatten(1).amin(1), views[0].flatten(1).amax(1)
-        bad = ~((low >= 0) & (high <= 1 + 1e-6))
-        if bad.any():
-            number = int(bad.nonzero()[0])
-            name = data_samples[number].get('img_path', number) if data_samples else number
-            raise ValueError(
-                f'PatchContrast: image {name} has values from {low[number]:.4g} to {high[number]:.4g}, expected 0 to 1 '
-                'and no NaN; set mean=(0, 0, 0) and std=(255, 255, 255) in the data preprocessor'
-            )
-        return views[0] * (1 - self.rescale) + self.rescale, (high - low <= BLANK).sum().float()
-
-    def _losses(self, images: Tensor) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, data_samples: list[BaseDataElement] | None) -> dict[str, Tensor]:
         """Losses and numbers to watch of rescaled images (B, 3, H, W)."""
         confidence = self.backbone(images)
         terms, seen = self.contrast(images, confidence)
