@@ -3,6 +3,8 @@
 from .cells import draw_nuclei
 from .glands import GRADES
 from .layouts import LAYOUTS, write_layout
+from .magnifications import draw_magnifications
+from .patchwork import draw_patchwork
 from .regions import draw_region
 from .slides import SLIDE_CLASSES, SLIDE_TISSUES, plan_slide
 from .tissue import TISSUES, draw_glands, draw_patch
@@ -14,8 +16,10 @@ __all__ = [
     'SLIDE_TISSUES',
     'TISSUES',
     'draw_glands',
+    'draw_magnifications',
     'draw_nuclei',
     'draw_patch',
+    'draw_patchwork',
     'draw_region',
     'plan_slide',
     'write_layout',

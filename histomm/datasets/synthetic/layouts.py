@@ -19,8 +19,11 @@ import cv2
 import numpy as np
 
 from .cells import draw_nuclei
+from .class_photos import bach_pictures, bach_slide_pictures, lymphoma_pictures, nct_val_pictures
 from .encoding import Content, encode
 from .glands import GRADES
+from .magnifications import breakhis_pictures
+from .patchwork import breastpathq_pictures, breastpathq_tables, digestpath_pictures, gleason_pictures
 from .regions import draw_region
 from .slides import slide_case, slide_files, slide_tables
 from .tissue import TISSUES, check_size, draw_glands, draw_patch
@@ -213,6 +216,14 @@ LAYOUTS = {
     'bcss': Layout((1800, 1500), _bcss_pictures, lambda num, seed: {}),
     'monuseg': Layout((1000, 1000), _monuseg_pictures, lambda num, seed: {}),
     'consep': Layout((1000, 1000), _consep_pictures, lambda num, seed: {}),
+    'nct-val': Layout((224, 224), nct_val_pictures, lambda num, seed: {}),
+    'bach': Layout((2048, 1536), bach_pictures, lambda num, seed: {}),
+    'bach-wsi': Layout((4096, 4096), bach_slide_pictures, lambda num, seed: {}, _LARGEST_SLIDE),
+    'breakhis': Layout((700, 460), breakhis_pictures, lambda num, seed: {}),
+    'lymphoma': Layout((1388, 1040), lymphoma_pictures, lambda num, seed: {}),
+    'gleason2019': Layout((5120, 5120), gleason_pictures, lambda num, seed: {}),
+    'digestpath2019': Layout((5000, 5000), digestpath_pictures, lambda num, seed: {}),
+    'breastpathq': Layout((512, 512), breastpathq_pictures, breastpathq_tables),
     'slides': Layout((2048, 2048), _slide_pictures, slide_tables, _LARGEST_SLIDE),
 }
 
@@ -258,6 +269,8 @@ def write_layout(
             nuclei and their kinds; 27:14), or ``slides`` (pyramidal TIFF of 0.5 µm per pixel in ``slides``, their
             patients and labels in ``slides.csv``: normal, or tumor where there is any; which tissue lies where in
             ``truth``: PNG of the codes of ``tissues.csv``, a pixel for so many level-0 pixels as ``scale.txt`` says).
+            ``nct-val``, ``bach``, ``bach-wsi``, ``breakhis`` (each place four times, at 40X to 400X), ``lymphoma``,
+            ``gleason2019``, ``digestpath2019`` and ``breastpathq`` are as their converters read them.
         out: Folder, new, empty, or holding the same set with no more than ``num`` pictures.
         num: Number of pictures, at least 1.
         size: Side, or ``(width, height)``, in pixels; the layout's own if None.

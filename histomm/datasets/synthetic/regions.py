@@ -24,7 +24,7 @@ def _glands(rng: np.random.Generator, shape: tuple[int, int], grade: str, code: 
     return paint_gland_tissue(rng, labels, GRADES[grade]), np.where(labels > 0, code, _STROMA).astype(np.uint8)
 
 
-def _island(rng: np.random.Generator, shape: tuple[int, int], share: float) -> np.ndarray:
+def island(rng: np.random.Generator, shape: tuple[int, int], share: float) -> np.ndarray:
     """A mask of smooth outline that covers about ``share`` of the picture inside the margins."""
     h, w = shape[0] - 2 * MARGIN, shape[1] - 2 * MARGIN
     field = texture(rng, shape, float(np.clip(min(h, w) / 3, 12, 160)))
@@ -71,7 +71,7 @@ def draw_region(
             other, inner = _glands(rng, shape, 'healthy', _NORMAL)
         else:
             other, inner = TISSUES[tissue](rng, shape), np.full(shape, _ISLANDS[tissue], np.uint8)
-        mask = _island(rng, shape, rng.uniform(0.1, 0.25))
+        mask = island(rng, shape, rng.uniform(0.1, 0.25))
         cover = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.8)[..., None]
         density += cover * (other - density)
         codes[mask] = inner[mask]

@@ -12,7 +12,9 @@ from .nuclei import MARGIN, stamp_nuclei
 from .stain import draw_stain, photograph
 from .stroma import Stroma, add_capillaries, add_stroma_cells, draw_stroma, fibre_density, smooth_step
 
-_STAIN_STREAM, _PATCH_STREAM, _GLAND_STREAM = 1, 2, 3
+STAIN_STREAM = 1
+"""First number of the seeds of stains."""
+_PATCH_STREAM, _GLAND_STREAM = 2, 3
 
 
 def _fat(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -197,11 +199,15 @@ def canvas(size: int | tuple[int, int]) -> tuple[int, int]:
     return height + 2 * MARGIN, width + 2 * MARGIN
 
 
+def thickness(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Thickness of a section, about 1, ``(h, w, 1)``."""
+    return 1 + 0.07 * texture(rng, shape, 80)[..., None]
+
+
 def picture(rng: np.random.Generator, density: np.ndarray, seed: int, patient: int, zoom: int = 1) -> np.ndarray:
     """Photograph of a canvas without its margins, ``zoom`` times as large; uint8 RGB."""
-    stain = draw_stain(np.random.default_rng([_STAIN_STREAM, seed, patient]))
-    thickness = 1 + 0.07 * texture(rng, density.shape[:2], 80)
-    density = np.ascontiguousarray((density * thickness[..., None])[MARGIN:-MARGIN, MARGIN:-MARGIN])
+    stain = draw_stain(np.random.default_rng([STAIN_STREAM, seed, patient]))
+    density = np.ascontiguousarray((density * thickness(rng, density.shape[:2]))[MARGIN:-MARGIN, MARGIN:-MARGIN])
     if zoom > 1:
         density = np.maximum(cv2.resize(density, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC), 0)
     return photograph(rng, density, stain)
