@@ -3,7 +3,7 @@
 import io
 import math
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from histomm.wsi.backends.base import RegionError, SlideFormatError
 
 _INSTALL = 'wsidicom, which might read it, is not installed; pip install wsidicom'
 _CACHED_FRAMES = 64
+_PILLOW_READS = (b'\xff\xd8', b'\xff\x4f\xff\x51', b'\0\0\0\x0cjP')  # JPEG, JPEG 2000
 _SEAMS = 12  # pairs of neighbouring frames that tell their order
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, KeyError, RuntimeError)
 
@@ -142,19 +143,16 @@ class FramesBackend:
 
     def _decode(self, number: int) -> np.ndarray:
         from pydicom.encaps import get_frame
+        from pydicom.pixels import pixel_array
 
         try:
-            if not self._data.file_meta.TransferSyntaxUID.is_encapsulated:
-                return self._plain(number)
-            data = get_frame(self._data.PixelData, number, number_of_frames=int(self._data.NumberOfFrames))
-            return np.asarray(Image.open(io.BytesIO(data)).convert('RGB'))
+            if self._data.file_meta.TransferSyntaxUID.is_encapsulated:
+                data = get_frame(self._data.PixelData, number, number_of_frames=int(self._data.NumberOfFrames))
+                if data.startswith(_PILLOW_READS):  # Pillow tells RGB from YCbCr by the image, whose header is right
+                    return np.asarray(Image.open(io.BytesIO(data)).convert('RGB'))
+            return pixel_array(self._data, index=number)
         except _DECODE_ERRORS as error:
             raise RegionError(f'frame {number}: {error}') from error
-
-    def _plain(self, number: int) -> np.ndarray:
-        wide, high = self._tile
-        pixels = np.frombuffer(self._data.PixelData, np.uint8, wide * high * 3, number * wide * high * 3)
-        return pixels.reshape(high, wide, 3)
 
     def _seam(self, by_column: bool) -> float:
         """Mean difference across the seams of frames that are neighbours in x under an order of frames."""
@@ -162,7 +160,7 @@ class FramesBackend:
         chosen = pairs[:: max(1, len(pairs) // _SEAMS)]
         return float(np.mean(list(self._steps(chosen, by_column)))) if chosen else 0.0
 
-    def _steps(self, pairs: Iterable[tuple[int, int]], by_column: bool) -> Iterable[float]:
+    def _steps(self, pairs: list[tuple[int, int]], by_column: bool) -> Iterator[float]:
         for column, row in pairs:
             left, right = (self._frame(self._number(column + side, row, by_column)) for side in (0, 1))
             yield float(np.abs(left[:, -1].astype(int) - right[:, 0]).mean())
