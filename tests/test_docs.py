@@ -145,7 +145,12 @@ def test_hooks_of_the_configs_page_are_those_of_the_configs():
 
     rows = re.findall(r'^\| `(\w+)` \| `([\w.]+)` \|', (REPO / 'docs' / 'configs.md').read_text(), re.M)
     shipped = {}
-    for name in ('plm/moco_plm_r18_nct.py', 'glas/mask-rcnn_r18_fpn_glas.py', 'simsiam/simsiam_r18_nct.py'):
+    for name in (
+        'patch_contrast/confnet_mse_patches.py',
+        'plm/moco_plm_r18_nct.py',
+        'glas/mask-rcnn_r18_fpn_glas.py',
+        'simsiam/simsiam_r18_nct.py',
+    ):
         shipped |= read_config(f'histomm::{name}').default_hooks
     ours = {name: hook.type for name, hook in shipped.items() if hook.type.startswith('histomm.')}
     assert dict(rows) == ours

@@ -1,6 +1,7 @@
 """Hooks."""
 
 from .checkpoint import AtomicCheckpointHook, latest_good_checkpoint
+from .confidence_recorder import ConfidenceRecorder
 from .data_wait import DataWaitHook
 from .empty_epoch import EmptyEpochHook
 from .feature_monitor import FeatureMonitorHook
@@ -13,6 +14,7 @@ from .unreadable import UnreadableFilesHook
 
 __all__ = [
     'AtomicCheckpointHook',
+    'ConfidenceRecorder',
     'DataWaitHook',
     'EmptyEpochHook',
     'FeatureMonitorHook',
