@@ -62,10 +62,14 @@ class Architecture(NamedTuple):
     width: int
     """Channels of the first block's first convolution."""
 
+    @property
+    def depth(self) -> int | None:
+        """18, 34, 50, 101 or 152; None for other numbers of blocks."""
+        return _DEPTHS.get((self.block, self.blocks))
+
     def __str__(self) -> str:
-        depth = _DEPTHS.get((self.block, self.blocks))
         counts = '-'.join(map(str, self.blocks))
-        name = f'ResNet-{depth}' if depth else f'a ResNet of {self.block} blocks {counts}'
+        name = f'ResNet-{self.depth}' if self.depth else f'a ResNet of {self.block} blocks {counts}'
         return f'{name} ({self.stem} stem, width {self.width})'
 
 
