@@ -11,9 +11,11 @@ SUFFIXES = ('bif', 'czi', 'dcm', 'mrxs', 'ndpi', 'qptiff', 'scn', 'svs', 'svslid
 def find_slides(root: str | os.PathLike) -> list[Path]:
     """Slides below ``root``, by suffix and through all levels, sorted; ``root`` itself if it is a file.
 
+    Of the DICOM files of one series, which are the levels of a slide, its label and so on, the largest stands for all.
+
     Raises:
         FileNotFoundError: ``root`` does not exist.
-        ValueError: it holds no slide.
+        ValueError: it holds no slide, or DICOM files of which pydicom is needed to tell the slides.
     """
     root = Path(root)
     if not root.exists():
@@ -21,10 +23,40 @@ def find_slides(root: str | os.PathLike) -> list[Path]:
     if root.is_file():
         return [root]
     found = [path for path in root.rglob('*') if path.suffix.lower().lstrip('.') in SUFFIXES and path.is_file()]
-    found = sorted(path for path in found if not path.name.startswith('.'))
+    found = _without_levels(sorted(path for path in found if not path.name.startswith('.')))
     if not found:
         raise ValueError(f'{root}: no slide in it or below, expected files with a suffix of {", ".join(SUFFIXES)}')
     return found
+
+
+def _without_levels(paths: list[Path]) -> list[Path]:
+    """All paths, of DICOM series with several files in a folder only the largest image."""
+    dicom = [path for path in paths if path.suffix.lower() == '.dcm']
+    if len({path.parent for path in dicom}) == len(dicom):
+        return paths
+    largest: dict[tuple[Path, str], tuple[int, Path]] = {}
+    for path in dicom:
+        series, pixels = _series_and_size(path)
+        key = path.parent, series
+        largest[key] = max(largest.get(key, (-1, path)), (pixels, path), key=lambda entry: entry[0])
+    kept = {path for _, path in largest.values()}
+    return [path for path in paths if path in kept or path.suffix.lower() != '.dcm']
+
+
+def _series_and_size(path: Path) -> tuple[str, int]:
+    """Series of a DICOM file and number of pixels of its image."""
+    try:
+        import pydicom
+    except ImportError:
+        raise ValueError(
+            f'{path.parent}: holds several DICOM files, of which pydicom tells the slides; pip install wsidicom'
+        ) from None
+    names = ['SeriesInstanceUID', 'TotalPixelMatrixColumns', 'TotalPixelMatrixRows']
+    try:
+        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=names)
+    except (pydicom.errors.InvalidDicomError, OSError) as error:
+        raise ValueError(f'{path}: cannot be read as DICOM ({error}); repair or remove it') from error
+    return str(data.get(names[0], path)), int(data.get(names[1], 0)) * int(data.get(names[2], 0))
 
 
 def read_mpp_table(path: str | os.PathLike) -> dict[str, float]:

@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless, generate_uid
 
-from histomm.wsi.reader import open_slide
+from histomm.wsi.reader import find_slides, open_slide
 
 SLIDE_CLASS = '1.2.840.10008.5.1.4.1.1.77.1.6'
 TILE = 128
@@ -112,6 +112,19 @@ def test_folder_of_levels(tmp_path, image):
     assert slide.level_sizes == ((450, 310), (225, 155))
     check(slide, image)
     np.testing.assert_array_equal(slide.read(40, 20, 90, 70, 1.0), half[10:80, 20:110])
+
+
+def test_levels_of_a_folder_are_one_slide(tmp_path, image):
+    for name, size in [('a', 200), ('b', 300), ('c', 250)]:
+        write_dicom(tmp_path / f'{name}.dcm', image[:size, :size])
+    (tmp_path / 'other').mkdir()
+    write_dicom(tmp_path / 'other' / 'd.dcm', image)
+    (tmp_path / 'e.svs').touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in find_slides(tmp_path)]
+    assert found == ['b.dcm', 'e.svs', 'other/d.dcm']
+    (tmp_path / 'f.dcm').write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'f.dcm: cannot be read as DICOM'):
+        find_slides(tmp_path)
 
 
 def test_compression_that_others_refuse(tmp_path, image):
