@@ -171,6 +171,28 @@ def read_features(path: str | Path) -> FeatureSet:
     )
 
 
+def join_features(contents: Sequence[FeatureSet]) -> FeatureSet:
+    """The rows of several files in their order; settings are those of the first.
+
+    Raises:
+        ValueError: the files were made with other weights or preprocessing, or only some have coordinates or labels.
+    """
+    first = contents[0]
+    for content in contents[1:]:
+        for name in ('weights', 'preprocessing', 'feature'):
+            if content.settings.get(name) != first.settings.get(name):
+                raise ValueError(f'feature files differ in {name}; join those of one model only')
+        kinds = [[part is not None for part in (one.coords, one.labels)] for one in (first, content)]
+        if kinds[0] != kinds[1] or content.classes != first.classes:
+            raise ValueError('only some of the feature files have coordinates, labels or these classes; join like ones')
+
+    def joined(field: str) -> np.ndarray | None:
+        parts = [getattr(content, field) for content in contents]
+        return None if parts[0] is None else np.concatenate(parts)
+
+    return first._replace(**{field: joined(field) for field in ('features', 'names', 'coords', 'labels')})
+
+
 def read_settings(path: str | Path) -> dict:
     """The settings of a feature file, without its features."""
     with _opened(path) as file:
