@@ -295,6 +295,13 @@ def draw_published_data() -> None:
     shutil.copy(next(root.glob('TUM/*.tif')), root / 'TUM/TUM-AAAAATRK.tif')
 
 
+def draw_collection() -> None:
+    """A folder of patches, and a folder of data sets, one of them at three resolutions."""
+    patches = draw_patches(Path('data'), num=18)
+    for name in ('TCGA-BRCA', 'TUPAC16', 'IDCGrade/10x', 'IDCGrade/20x', 'IDCGrade/40x'):
+        shutil.copytree(patches / 'TUM', f'data/collection/{name}')
+
+
 def draw_for_detection(layout: str, folder: str) -> None:
     """A data set of glands as it is distributed, and a backbone that counts as pre-trained."""
     drawn = draw_coco(Path('data'), layout)

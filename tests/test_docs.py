@@ -33,6 +33,9 @@ PREPARE = {
     'configs/byol/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/simsiam/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/barlowtwins/README.md': lambda shell: docs_shell.draw_published_data(),
+    'configs/simclr/README.md': lambda shell: docs_shell.draw_collection(),
+    'configs/colorization/README.md': lambda shell: docs_shell.draw_collection(),
+    'configs/autoencoder/README.md': lambda shell: docs_shell.draw_collection(),
     'configs/patch_contrast/README.md': lambda shell: None,
 }
 """What must lie in the folder before a page's commands are typed."""
