@@ -6,7 +6,7 @@ Each path is one restart: a work folder, whose checkpoints are compared, or one 
 chosen on the training images (val_dataloader), by two rules, and scored on the test images (test_dataloader):
 
 by_labels    highest Dice on the labelled training images, as the authors of patch contrast do
-label_free   highest agreement with haematoxylin, by maps that are sure; reads no label
+label_free   highest correlation of the mask with the density of haematoxylin; reads no label
 
 Writes all scores as JSON, and prints a table of the test images and the maximum, mean, standard deviation and 80th
 percentile over the restarts.
@@ -25,7 +25,7 @@ from histomm.atomic_file import write_atomic
 from histomm.engine.launch import load_config
 from histomm.evaluation.channel_choice import RULES
 from histomm.evaluation.confidence_metric import ConfidenceMetric
-from histomm.evaluation.restarts import SUMMARIZED, evaluate, evaluate_restarts, load_weights
+from histomm.evaluation.restarts import SUMMARIZED, evaluate, evaluate_restarts, load_weights, step_name
 from histomm.registry import MODELS
 
 
@@ -72,7 +72,13 @@ def table(result: dict[str, Any]) -> str:
         for rule in RULES:
             found = one[rule]
             figures = [found['train_dice'], *(found['test'][name] for name in SUMMARIZED)]
-            cells = [one['run'], rule, Path(found['checkpoint']).stem, found['channel'], *map('{:.4f}'.format, figures)]
+            cells = [
+                one['run'],
+                rule,
+                step_name(Path(found['checkpoint'])),
+                found['channel'],
+                *map('{:.4f}'.format, figures),
+            ]
             lines.append(f'| {" | ".join(map(str, cells))} |')
     lines += ['', '| over restarts | score | max | mean ± sd | 80th percentile |', '|' + ' --- |' * 5]
     for rule in RULES:
@@ -96,7 +102,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     score = Scorer(cfg, args.threshold)
     both = sorted(set(score.images('train')) & set(score.images('test')))
     images = dict(train=score.images('train'), test=score.images('test'), both=both)
-    result = dict(config=args.config, threshold=args.threshold, images=images, model=cfg.model.to_dict())
+    result = dict(config=args.config, cfg_options=args.cfg_options or {}, threshold=args.threshold, images=images)
     result |= evaluate_restarts(args.runs, score)
     out = args.out or Path(cfg.work_dir) / 'nuclei.json'
     write_atomic(json.dumps(result, indent=2).encode(), out)

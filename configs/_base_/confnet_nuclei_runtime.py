@@ -3,7 +3,8 @@
 _base_ = 'confnet_runtime.py'
 default_hooks = dict(
     checkpoint=dict(
-        save_best=['nuclei/dice_channel_by_labels', 'nuclei/label_free_score'], rule=['greater', 'greater']
+        save_best=['nuclei/dice_channel_by_labels', 'nuclei/haematoxylin_channel_label_free'],
+        rule=['greater', 'greater'],
     ),
 )
 val_cfg = dict()

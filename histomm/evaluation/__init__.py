@@ -1,7 +1,7 @@
 """Metrics and probes."""
 
 from .bootstrap import Interval, bootstrap_interval, bootstrap_intervals
-from .channel_choice import choose_channel, label_free_score, summarize_restarts
+from .channel_choice import choose_channel, summarize_restarts
 from .classification import classification_scores, confusion_matrix, confusion_scores, macro_auc, mean_absolute_error
 from .classification_metric import ClassificationMetric, RegressionMetric
 from .confidence_metric import ConfidenceMetric
@@ -63,7 +63,6 @@ __all__ = [
     'kfold_splits',
     'knn_predict',
     'label_fraction',
-    'label_free_score',
     'macro_auc',
     'mean_absolute_error',
     'object_dice',

@@ -36,8 +36,8 @@ class ConfidenceMetric(BaseMetric):
 
     - ``dice_channel_by_labels``: highest Dice of a channel. Labels were used to choose it, so it is the best of K on
       these very images; ``channel_by_labels`` is its number;
-    - ``label_free_score``: highest score that needs no labels, of ``channel_label_free``, and where there are labels
-      ``dice_channel_label_free``, its Dice.
+    - ``haematoxylin_channel_label_free``: highest correlation of a channel with haematoxylin, chosen without labels;
+      ``channel_label_free`` is its number and, where there are labels, ``dice_channel_label_free`` its Dice.
 
     With ``channel`` the scores of that one, from labels: ``dice``, ``dice_raw``, and after a watershed ``aji`` and
     ``pq``, means over images, where images without nuclei on both sides do not count.
@@ -141,7 +141,7 @@ def _check_labels(dice: list[np.ndarray]) -> None:
 def _choices(mean: ChannelScores) -> dict[str, float]:
     """What the rules take, and its Dice where there are labels."""
     channel, score = choose_channel(mean, 'label_free')
-    named = dict(channel_label_free=channel, label_free_score=score)
+    named = dict(channel_label_free=channel, haematoxylin_channel_label_free=score)
     if not np.isnan(mean.dice).any():
         named |= dict(dice_channel_label_free=float(mean.dice[channel]))
         channel, score = choose_channel(mean, 'by_labels')

@@ -14,8 +14,11 @@ from histomm.models.weights import TransferError, read_checkpoint
 from .channel_choice import RULES, summarize_restarts
 from .confidence_metric import ConfidenceMetric
 
-CHOSEN_BY = {'by_labels': 'dice_channel_by_labels', 'label_free': 'label_free_score'}
+CHOSEN_BY = {'by_labels': 'dice_channel_by_labels', 'label_free': 'haematoxylin_channel_label_free'}
 """What each rule compares checkpoints by; a name of :class:`~histomm.evaluation.confidence_metric.ConfidenceMetric`."""
+
+STEP = re.compile(r'(?:epoch|iter)_\d+$')
+"""How the name of a checkpoint ends, without its suffix."""
 
 SUMMARIZED = ('dice', 'dice_raw', 'aji', 'pq')
 
@@ -33,11 +36,17 @@ def find_checkpoints(run: Path) -> list[Path]:
         return [run]
     found = {}
     for path in sorted(run.glob('*.pth'), key=lambda path: path.name.startswith('best_')):
-        if step := re.search(r'_((?:epoch|iter)_\d+)\.pth$', f'_{path.name}'):
-            found.setdefault(step[1], path)
+        if STEP.search(path.stem):
+            found.setdefault(step_name(path), path)
     if not found:
         raise FileNotFoundError(f'{run}: found no checkpoint, expected one, or a work folder with epoch_<n>.pth')
     return sorted(found.values(), key=lambda path: int(re.findall(r'\d+', path.stem)[-1]))
+
+
+def step_name(checkpoint: Path) -> str:
+    """``epoch_<n>`` or ``iter_<n>``, which the name of a checkpoint ends with; else the name itself."""
+    step = STEP.search(checkpoint.stem)
+    return step[0] if step else checkpoint.stem
 
 
 def load_weights(model: BaseModel, path: Path) -> None:
