@@ -132,6 +132,14 @@ def test_truncated_file(tmp_path, image):
         open_slide(path).read(0, 300, 5, 5)
 
 
+def test_file_cut_off_before_its_tags(tmp_path, image):
+    path = tmp_path / 'cut.tif'
+    tifffile.imwrite(path, image, metadata=None, **RGB)
+    path.write_bytes(b'II*\0\xff\xff\0\0' + bytes(50))
+    with pytest.raises(ValueError, match=r'cut.tif: cannot be opened as a slide: .*it is a TIFF without an image'):
+        open_slide(path)
+
+
 def test_kinds_without_a_conversion(tmp_path, image):
     path = tmp_path / 'kind.tif'
     tifffile.imwrite(path, image.astype(np.float32), metadata=None, **RGB)

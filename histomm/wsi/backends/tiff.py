@@ -51,9 +51,12 @@ class TiffBackend:
             self._pages = _levels(self._file)
             _check_page(self._pages[0], tifffile.TIFF.DECOMPRESSORS)
             self.mpp = _mpp(self._file, self._pages[0])
-        except BaseException:
+        except SlideFormatError:
             self._file.close()
             raise
+        except (*_DECODE_ERRORS, ElementTree.ParseError) as error:
+            self._file.close()
+            raise SlideFormatError(f'its TIFF tags are damaged ({error})') from error
         self.level_sizes = tuple((page.imagewidth, page.imagelength) for page in self._pages)
         width, height = self.level_sizes[0]
         self.level_downsamples = tuple((width / w + height / h) / 2 for w, h in self.level_sizes)
@@ -115,6 +118,8 @@ class TiffBackend:
 
 def _levels(file: Any) -> list[Any]:
     """Pages of the levels, the finest first: of the largest series, or of the pages marked as reduced images."""
+    if not len(file.pages):
+        raise SlideFormatError('it is a TIFF without an image')
     series = max(file.series, key=lambda one: one.keyframe.imagewidth * one.keyframe.imagelength)
     pages = [level.keyframe for level in series.levels]
     if len(pages) == 1:
