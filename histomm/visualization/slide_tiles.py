@@ -25,7 +25,7 @@ def draw_slide_tiles(
     Returns:
         uint8 RGB (h, w, 3).
     """
-    picture = np.ascontiguousarray(slide.thumbnail(max_side))
+    picture = slide.thumbnail(max_side).copy()
     zoom = np.array(picture.shape[1::-1]) / slide.size
     first = np.round(corners * zoom).astype(int).reshape(-1, 2)
     last = np.round((corners + np.array(span)) * zoom).astype(int).reshape(-1, 2) - 1

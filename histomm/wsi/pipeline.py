@@ -16,7 +16,8 @@ for its mask.
 """
 
 import errno
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from histomm.wsi.locks import LockedError, file_lock
 from histomm.wsi.quality import drop_reason
 from histomm.wsi.reader import Slide, open_slide
 from histomm.wsi.stores import Add, encode, open_store
+from histomm.wsi.tile_reading import read_tiles
 from histomm.wsi.tile_records import SlideJob, SlideReport, read_record, record_path, slide_table_path, write_record
 from histomm.wsi.tile_settings import TileSettings
 from histomm.wsi.tile_table import tiles_of_slide, write_tiles
@@ -38,6 +40,7 @@ Picture = Callable[[Slide, TissueMask, np.ndarray, tuple[float, float]], np.ndar
 """Draws slide, tissue and tiles, given by their corners (n, 2) and their span in level-0 px, as uint8 RGB."""
 
 _STOPPING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_AT_ONCE = 64  # tiles that are read together
 
 
 @dataclass(frozen=True)
@@ -147,29 +150,38 @@ class Tiler:
         return bool(self.settings.filters) or (self.settings.skip_broken and self.settings.store != 'table')
 
     def _select(self, slide: Slide, plan: '_Plan', add: Add | None) -> tuple[np.ndarray, dict[str, int]]:
-        settings = self.settings
         kept: list[int] = []
-        dropped: dict[str, int] = {}
-        for row, (x, y) in enumerate(plan.corners.tolist()):
-            if len(kept) == settings.max_tiles:
-                break
-            tile = self._read(slide, x, y)
-            reason = 'unreadable' if tile is None else drop_reason(tile, settings.filters)
-            if tile is None or reason is not None:
-                dropped[str(reason)] = dropped.get(str(reason), 0) + 1
-                continue
-            kept.append(row)
-            if add is not None:
-                add(x, y, float(plan.share[row]), tile)
-        return np.array(kept, int), dropped
+        dropped: Counter[str] = Counter()
+        most = len(plan.corners) if self.settings.max_tiles is None else self.settings.max_tiles
+        start = 0
+        while start < len(plan.corners) and len(kept) < most:
+            rows = range(start, min(start + min(_AT_ONCE, most - len(kept)), len(plan.corners)))
+            for row, tile in zip(rows, self._read(slide, plan.corners[rows.start : rows.stop]), strict=True):
+                reason = 'unreadable' if tile is None else drop_reason(tile, self.settings.filters)
+                if tile is None or reason is not None:
+                    dropped[str(reason)] += 1
+                    continue
+                kept.append(row)
+                if add is not None:
+                    add(int(plan.corners[row, 0]), int(plan.corners[row, 1]), float(plan.share[row]), tile)
+            start = rows.stop
+        return np.array(kept, int), dict(dropped)
 
-    def _read(self, slide: Slide, x: int, y: int) -> np.ndarray | None:
+    def _read(self, slide: Slide, corners: np.ndarray) -> Sequence[np.ndarray | None]:
+        """Pixels of tiles; ``None`` for those that cannot be read, where they may be skipped."""
+        size, mpp = self.settings.size, self.settings.mpp
+        try:
+            return read_tiles(slide, corners, size, mpp)
+        except ValueError:
+            if not self.settings.skip_broken:
+                raise
+        return [self._read_one(slide, x, y) for x, y in corners.tolist()]
+
+    def _read_one(self, slide: Slide, x: int, y: int) -> np.ndarray | None:
         try:
             return slide.read(x, y, self.settings.size, self.settings.size, self.settings.mpp)
         except ValueError:
-            if self.settings.skip_broken:
-                return None
-            raise
+            return None
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,10 @@ def open_store(
     path = store_path(folder, slide, kind)
     remove_partial_of(path)
     if kind == 'hdf5':
-        with atomic_path(path) as partial, h5py.File(partial, 'w') as file:
-            yield _add_to_hdf5(file, slide, settings)
+        with atomic_path(path) as partial, _FaultKeepingFile(partial) as raw:
+            with h5py.File(raw, 'w') as file:
+                yield _add_to_hdf5(file, raw, slide, settings)
+            raw.check()
         return
     with atomic_folder(path) as partial:
         if kind == 'webdataset':
@@ -91,7 +93,29 @@ def _add_to_folder(folder: Path, kind: str, quality: int) -> Add:
     return add
 
 
-def _add_to_hdf5(file: h5py.File, slide: str, settings: dict[str, Any]) -> Add:
+class _FaultKeepingFile(io.FileIO):
+    """A file that keeps a failed write to itself until asked: the HDF5 library may crash where it cannot write."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, 'w+')
+        self.fault: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if self.fault is None:
+            try:
+                left = memoryview(data).cast('B')
+                while left:
+                    left = left[super().write(left) :]
+            except OSError as error:
+                self.fault = error
+        return memoryview(data).nbytes
+
+    def check(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+
+def _add_to_hdf5(file: h5py.File, raw: _FaultKeepingFile, slide: str, settings: dict[str, Any]) -> Add:
     size = settings['size']
     file.attrs['slide'], file.attrs['settings'] = slide, json.dumps(settings, sort_keys=True)
     shapes = dict(shape=(0, size, size, 3), maxshape=(None, size, size, 3), chunks=(1, size, size, 3))
@@ -103,6 +127,7 @@ def _add_to_hdf5(file: h5py.File, slide: str, settings: dict[str, Any]) -> Add:
         tiles.resize(count + 1, axis=0)
         coords.resize(count + 1, axis=0)
         tiles[count], coords[count] = tile, (x, y)
+        raw.check()
 
     return add
 

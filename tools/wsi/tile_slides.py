@@ -154,18 +154,35 @@ def tile(args: argparse.Namespace) -> int:
     tiler = Tiler(out, settings, None if args.no_pictures else draw_slide_tiles)
     reports: list[SlideReport] = []
     try:
-        with tqdm(total=len(jobs), unit='slide', smoothing=0.1, disable=None) as bar:
-            for report in outcomes(args, tiler, jobs):
-                reports.append(report)
-                bar.update()
-                bar.set_postfix(tiles=sum(each.tiles for each in reports))
-                if report.status != 'done':
-                    bar.write(f'{report.status}: {report.slide}: {report.reason}', file=sys.stderr)
-                if report.stop:
-                    break
+        for report in _with_progress(outcomes(args, tiler, jobs), len(jobs)):
+            reports.append(report)
+            if report.stop:
+                break
     finally:
+        written = _gathered(out, settings, reports)
+    return summarise(args.out, reports, len(jobs)) or int(not written)
+
+
+def _with_progress(reports: Iterator[SlideReport], total: int) -> Iterator[SlideReport]:
+    """The reports, with a bar; one line a minute where nobody watches."""
+    tiles = 0
+    with tqdm(reports, total=total, unit='slide', mininterval=0.1 if sys.stderr.isatty() else 60) as bar:
+        for report in bar:
+            tiles += report.tiles
+            bar.set_postfix(tiles=tiles, refresh=False)
+            if report.status != 'done':
+                bar.write(f'{report.status}: {report.slide}: {report.reason}', file=sys.stderr)
+            yield report
+
+
+def _gathered(out: Path, settings: TileSettings, reports: list[SlideReport]) -> bool:
+    """Write the tables of all slides; whether that was possible."""
+    try:
         gather(out, settings, reports)
-    return summarise(args.out, reports, len(jobs))
+    except OSError as error:
+        print(f'tile_slides: {out / TABLE} cannot be written ({error})', file=sys.stderr)
+        return False
+    return True
 
 
 def summarise(out: Path, reports: list[SlideReport], total: int) -> int:
