@@ -116,13 +116,13 @@ def on_ray(function: Callable, items: Iterable, address: str | None = None) -> O
         raise ImportError('a Ray cluster needs ray; install it with: pip install ray') from error
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-    remote = ray.remote(max_retries=0, num_cpus=1)(function)
+    remote, shared = ray.remote(max_retries=0, num_cpus=1)(_call), ray.put(function)
     waiting = iter(items)
     running: dict[Any, Any] = {}
     limit = 2 * max(1, int(ray.cluster_resources().get('CPU', 1)))
     while True:
         while len(running) < limit and (item := next(waiting, _END)) is not _END:
-            running[remote.remote(item)] = item
+            running[remote.remote(shared, item)] = item
         if not running:
             return
         done, _ = ray.wait(list(running), num_returns=1)
@@ -133,3 +133,8 @@ def on_ray(function: Callable, items: Iterable, address: str | None = None) -> O
         except ray.exceptions.RayError:
             result = WorkerDiedError()
         yield running.pop(done[0]), result
+
+
+def _call(function: Callable, item: Any) -> Any:
+    cv2.setNumThreads(0)
+    return function(item)
