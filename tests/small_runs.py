@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from mmengine.config import Config
+from PIL import Image
 from tool_modules import load_tool
 
-from histomm.datasets.synthetic import write_layout
+from histomm.datasets.synthetic import draw_patch, write_layout
 from histomm.engine.launch import load_config
 
 REPO = Path(__file__).resolve().parents[1]
@@ -52,6 +53,18 @@ def draw_monuseg(root: Path) -> Path:
     arguments = [str(root / 'MoNuSeg_raw'), '--out', str(out)]
     assert not load_tool('tools/dataset_converters/monuseg.py').main(arguments)
     (out / 'all.txt').write_text((out / 'train.txt').read_text() + (out / 'test.txt').read_text())
+    return out
+
+
+def draw_scales(root: Path) -> Path:
+    """Drawn tissue at three magnifications, a folder each, with four tiles of 64 pixels."""
+    out = root / 'tiles_by_scale'
+    for step, scale in ((4, '10x'), (2, '20x'), (1, '40x')):
+        (out / scale).mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(draw_patch('TUM', 64 * step, index=number)[::step, ::step]).save(
+                out / scale / f'{number}.png'
+            )
     return out
 
 
@@ -135,6 +148,18 @@ def supervised_options(nuclei: Path, epochs: int = 1) -> dict:
     options = nuclei_options(nuclei, epochs)
     del options['train_dataloader.dataset.pipeline.1.size']
     return options | {'train_dataloader.dataset.pipeline.2.size': 48}
+
+
+def scale_options(tiles: Path, nuclei: Path, epochs: int = 1) -> dict:
+    """Settings that make a config trained with tiles by scale run for seconds."""
+    return nuclei_options(nuclei, epochs) | {
+        'train_dataloader.dataset.data_root': str(tiles),
+        'train_dataloader.batch_size': 6,
+        'train_dataloader.dataset.indices': 12,
+        'train_cfg.val_interval': 1,
+        'model.backbone.channels': 8,
+        'model.classifier.depth': 18,
+    }
 
 
 def detection_options(glas: Path, iters: int = 1) -> dict:

@@ -15,9 +15,11 @@ from small_runs import (
     draw_coco,
     draw_monuseg,
     draw_patches,
+    draw_scales,
     nuclei_options,
     patch_contrast_options,
     pretraining_options,
+    scale_options,
     segmentation_options,
     shipped_configs,
     small_config,
@@ -35,6 +37,7 @@ def drawn(tmp_path_factory):
         'detection': draw_coco(root),
         'segmentation': draw_bcss(root),
         'nuclei': draw_monuseg(root),
+        'scales': draw_scales(root),
     }
 
 
@@ -43,6 +46,8 @@ def _options(path, drawn):
     model = cfg.model.type
     if model == 'histomm.PatchContrast' and cfg.get('val_dataloader'):
         return nuclei_options(drawn['nuclei'])
+    if model == 'histomm.ScalePretext':
+        return scale_options(drawn['scales'], drawn['nuclei'])
     if model == 'histomm.SupervisedConfidence':
         return supervised_options(drawn['nuclei'])
     if model == 'histomm.PatchContrast':

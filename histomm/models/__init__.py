@@ -8,7 +8,16 @@ from .heads import CrossCorrelationHead, UNetDecoder
 from .matchers import DenseView, FeatureMatcher, LocationMatcher, Matches, PreciseLocationMatcher
 from .necks import DenseNeck, MapProjector
 from .queue import FeatureQueue
-from .selfsup import ConCL, DenseMoCo, PatchContrast, PixelReconstruction, SimCLR, VICReg, with_dense_branch
+from .selfsup import (
+    ConCL,
+    DenseMoCo,
+    PatchContrast,
+    PixelReconstruction,
+    ScalePretext,
+    SimCLR,
+    VICReg,
+    with_dense_branch,
+)
 from .soft_threshold import SoftThreshold
 from .supervised_confidence import SupervisedConfidence
 from .teacher import EMATeacher
@@ -33,6 +42,7 @@ __all__ = [
     'PixelReconstruction',
     'PreciseLocationMatcher',
     'ResNetWithStem',
+    'ScalePretext',
     'SimCLR',
     'SoftThreshold',
     'SupervisedConfidence',

@@ -48,7 +48,7 @@ def test_threshold_comes_from_training_images_and_scores_from_test_images(nuclei
 
 
 def test_images_for_both_are_refused(nuclei, tmp_path):
-    with pytest.raises(SystemExit, match='images such as .* are for training and test alike, expected none'):
+    with pytest.raises(SystemExit, match=r'images such as .* are for training and test alike, expected none'):
         tool.main(command(nuclei, tmp_path / 'found.json', val='all.txt'))
     assert not (tmp_path / 'found.json').exists()
 

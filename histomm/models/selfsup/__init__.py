@@ -4,8 +4,18 @@ from .concl import ConCL
 from .dense_moco import DenseMoCo
 from .patch_contrast import PatchContrast
 from .reconstruction import PixelReconstruction
+from .scale_pretext import ScalePretext
 from .simclr import SimCLR
 from .vicreg import VICReg
 from .with_dense_branch import with_dense_branch
 
-__all__ = ['ConCL', 'DenseMoCo', 'PatchContrast', 'PixelReconstruction', 'SimCLR', 'VICReg', 'with_dense_branch']
+__all__ = [
+    'ConCL',
+    'DenseMoCo',
+    'PatchContrast',
+    'PixelReconstruction',
+    'ScalePretext',
+    'SimCLR',
+    'VICReg',
+    'with_dense_branch',
+]
