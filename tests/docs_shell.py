@@ -27,6 +27,7 @@ from small_runs import (
     nuclei_options,
     pretraining_options,
     segmentation_options,
+    supervised_options,
 )
 
 from histomm.config_file import read_config
@@ -249,6 +250,8 @@ def small_training(args: list[str]) -> list[str]:
     cfg = read_config(others[1])
     if cfg.model.type == 'histomm.PatchContrast':
         small = nuclei_options(Path())
+    elif cfg.model.type == 'histomm.SupervisedConfidence':
+        small = supervised_options(Path())
     elif cfg.model.type == 'mmpretrain.ImageClassifier':
         small = classification_options(Path())
     elif cfg.model.type.startswith(('histomm.', 'mmpretrain.')):
