@@ -4,7 +4,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -15,6 +15,8 @@ from .label_maps import ConversionError
 
 RECIPE = 'conversion.json'
 """File in a converted folder that says what it was made from, and how."""
+JOURNAL = 'journal.jsonl'
+"""File in a folder that is not finished: what of it is."""
 
 
 def conversion_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -100,6 +102,32 @@ def claim(out: Path, recipe: dict) -> Path | None:
     partial.mkdir(parents=True, exist_ok=True)
     (partial / RECIPE).write_text(json.dumps(recipe, indent=1))
     return partial
+
+
+def convert_each(partial: Path, names: Sequence[str], convert: Callable[[str], dict]) -> list[dict]:
+    """Convert one source after another, and skip those that a stopped run finished.
+
+    Args:
+        partial: Folder of :func:`claim`; the journal of what is finished lies in it until all is.
+        names: Names of the sources, each once.
+        convert: From a name to a row about what was written, as JSON has it.
+
+    Returns:
+        Rows of all sources, in their order.
+    """
+    journal = partial / JOURNAL
+    lines = journal.read_text().split('\n')[:-1] if journal.is_file() else []
+    journal.write_text(''.join(f'{line}\n' for line in lines))  # without a line that was not finished
+    rows = dict(map(json.loads, lines))
+    for number, name in enumerate(names, 1):
+        if name in rows:
+            continue
+        rows[name] = convert(name)
+        with open(journal, 'a') as file:
+            file.write(json.dumps([name, rows[name]]) + '\n')
+        print(f'{number}/{len(names)} {name}', flush=True)
+    journal.unlink()
+    return [rows[name] for name in names]
 
 
 def _content(path: Path) -> dict | None:

@@ -26,6 +26,8 @@ class Region(NamedTuple):
     """(N, 2) floats, x and y of the vertices in pixels of the image; fewer than 3 enclose nothing."""
     negative: bool
     """Whether it takes away what earlier regions gave (``NegativeROA``)."""
+    names: tuple[str, ...] = ()
+    """What region and layer are called: values of the region's attributes and its text, then those of its layer."""
 
 
 def read_regions(path: Path) -> list[Region]:
@@ -50,7 +52,21 @@ def read_regions(path: Path) -> list[Region]:
         raise ConversionError(
             f'annotation {path} begins with <{root.tag}>, expected <Annotations> of Aperio ImageScope'
         )
-    return [_region(path, number, element) for number, element in enumerate(root.iter('Region'), 1)]
+    layers = {region: layer for layer in root.iter('Annotation') for region in layer.iter('Region')}
+    return [
+        _region(path, number, element)._replace(names=_names(element, layers.get(element)))
+        for number, element in enumerate(root.iter('Region'), 1)
+    ]
+
+
+def _names(region: Element, layer: Element | None) -> tuple[str, ...]:
+    """What a region and its layer are called, without what is empty."""
+    found = [attribute.get('Value', '') for attribute in region.iterfind('Attributes/Attribute')]
+    found.append(region.get('Text', ''))
+    if layer is not None:
+        found += [attribute.get('Value', '') for attribute in layer.iterfind('Attributes/Attribute')]
+        found.append(layer.get('Name', ''))
+    return tuple(name for name in found if name)
 
 
 def _region(path: Path, number: int, element: Element) -> Region:

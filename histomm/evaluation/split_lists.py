@@ -62,7 +62,7 @@ def draw_lists(
     try:
         rows = dict(zip(parts, split_parts(labels, list(parts.values()), seed, groups), strict=True))
     except ValueError as error:
-        raise ConversionError(str(error)) from error
+        raise ConversionError(f'{len(samples)} images are too few to split: {error}') from error
     first = next(iter(parts))
     for percent in FRACTIONS:
         for draw in range(DRAWS):

@@ -15,7 +15,13 @@ Plan = tuple[tuple[str, ...], Callable[[], tuple[Content | Callable[[Path], None
 
 _BACH = {'Benign': ('b', 'NORM'), 'InSitu': ('is', 'LYM'), 'Invasive': ('iv', 'TUM'), 'Normal': ('n', 'STR')}
 _LYMPHOMA = {'CLL': 'LYM', 'FL': 'NORM', 'MCL': 'TUM'}
-_OUTLINED = {'NORM': 'Benign', 'LYM': 'Carcinoma in situ', 'TUM': 'Invasive carcinoma', 'DEB': 'Invasive carcinoma'}
+_OUTLINED = {
+    'NORM': 'Benign',
+    'MUS': 'Carcinoma in situ',
+    'LYM': 'Carcinoma in situ',
+    'TUM': 'Invasive carcinoma',
+    'DEB': 'Invasive carcinoma',
+}
 """Classes that are outlined on slides of BACH, for the tissues that are drawn for them."""
 _VAL_PATIENTS = range(500, 550)
 _VAL_FIRST = 500000  # other numbers than those of the pictures of NCT-CRC-HE-100K

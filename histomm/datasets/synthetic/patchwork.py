@@ -39,8 +39,8 @@ def draw_patchwork(
         index: Number of the picture; equal arguments give equal bytes.
 
     Returns:
-        The picture, ``(height, width, 3)`` uint8 RGB, and the number in ``tissues`` of each pixel's, ``(height, width)``
-        uint8.
+        The picture, ``(height, width, 3)`` uint8 RGB, and the place in ``tissues`` of each pixel's tissue, ``(height,
+        width)`` uint8.
     """
     shape = canvas(size)
     rng = np.random.default_rng([_STREAM, seed, patient, index])
