@@ -87,6 +87,10 @@ def table(result: dict[str, Any]) -> str:
             lines.append(
                 f'| {rule} | {name} | {of["max"]:.4f} | {of["mean"]:.4f}{spread} | {of["percentile_80"]:.4f} |'
             )
+    lines.append('')
+    for rule, number in result['best_restart'].items():
+        best = result['restarts'][number]
+        lines.append(f'{rule}: best on the training images is {best["run"]}, Dice {best[rule]["test"]["dice"]:.4f}')
     return '\n'.join(lines)
 
 

@@ -85,7 +85,8 @@ def evaluate_restarts(runs: Sequence[Path], score: Score) -> dict[str, Any]:
         ``restarts``: of each its ``run``, its ``candidates`` (``checkpoint``, and ``train``, its scores on the training
         images) and by rule the ``checkpoint``, ``channel``, ``score`` that it was chosen by, ``train_dice`` and
         ``test``, its scores on the test images. ``summary``: by rule and score, see
-        :class:`~histomm.evaluation.channel_choice.Summary`.
+        :class:`~histomm.evaluation.channel_choice.Summary`. ``best_restart``: by rule the number of the restart of the
+        highest ``score``, from 0, so that a restart, too, is chosen on the training images.
 
     Raises:
         FileNotFoundError: see :func:`find_checkpoints`.
@@ -96,7 +97,8 @@ def evaluate_restarts(runs: Sequence[Path], score: Score) -> dict[str, Any]:
         rule: {name: summarize_restarts([one[rule]['test'][name] for one in restarts])._asdict() for name in SUMMARIZED}
         for rule in RULES
     }
-    return dict(restarts=restarts, summary=summary)
+    best = {rule: max(range(len(restarts)), key=lambda number: restarts[number][rule]['score']) for rule in RULES}
+    return dict(restarts=restarts, summary=summary, best_restart=best)
 
 
 def _evaluate_restart(run: Path, checkpoints: list[Path], score: Score) -> dict[str, Any]:

@@ -85,6 +85,7 @@ def test_epoch_and_channel_come_from_the_training_images(tmp_path):
     assert summary['by_labels']['dice']['mean'] == pytest.approx((0.79 + 0.87) / 2)
     assert summary['label_free']['aji']['mean'] == pytest.approx((0.67 + 0.87) / 6)
     assert summary['label_free']['pq']['restarts'] == 2
+    assert result['best_restart'] == {'by_labels': 0, 'label_free': 0}, 'although the second is better on test images'
 
 
 def _model(**options):

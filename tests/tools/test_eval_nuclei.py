@@ -77,6 +77,9 @@ def test_the_table_is_that_of_the_training_images_and_the_test_images(trained, r
         assert summary['max'] == max(values)
         assert summary['mean'] == pytest.approx(sum(values) / 2)
         assert f'{summary["mean"]:.4f} ± {summary["sd"]:.4f}' in printed
+        scores = [restart[rule]['score'] for restart in result['restarts']]
+        assert result['best_restart'][rule] == scores.index(max(scores))
+        assert f'{rule}: best on the training images is {runs[scores.index(max(scores))]}, Dice' in printed
 
 
 def test_images_that_serve_for_both_are_told(trained, repo, capsys):
