@@ -131,7 +131,9 @@ class Shell:
         elif args[0] == 'tools/train.py':
             self.script(small_training(args))
         elif args[0] == 'tools/make_synthetic.py':
-            self.script([*args, '--num', '9', '--size', '64'])
+            self.script(
+                [*args, *(('--num', '2', '--size', '1024') if 'slides' in args else ('--num', '9', '--size', '64'))]
+            )
         else:
             self.script(args)
 
@@ -324,6 +326,25 @@ def draw_for_classification() -> None:
     write_layout('nct', 'data/NCT-CRC-HE-100K', 36, 64, seed=0)
     write_layout('nct', 'data/CRC-VAL-HE-7K', 18, 64, seed=1)
     pretend_pretraining(Path('work_dirs/mocov2_r18_nct'))
+
+
+def draw_for_features(shell: Shell) -> None:
+    """Labelled patches, a pre-trained backbone in two formats, and tiles of a drawn slide."""
+    import numpy as np
+    import tifffile
+
+    from histomm.wsi.tile_table import tiles_of_slide, write_tiles
+
+    draw_for_classification()
+    extract = 'python tools/model_converters/extract_backbone.py work_dirs/mocov2_r18_nct'
+    shell.command(f'{extract} --out work_dirs/backbone --name own')
+    Path('data/slides').mkdir()
+    first = next(Path('data/CRC-VAL-HE-7K').rglob('*.tif'))
+    pixels = np.tile(read_image(str(first)), (2, 3, 1))
+    size = dict(resolution=(20000, 20000), resolutionunit='CENTIMETER')
+    tifffile.imwrite('data/slides/one.tif', pixels, tile=(64, 64), photometric='rgb', **size)
+    places = np.array([(x, y) for y in (0, 64) for x in (0, 32, 64, 128)])
+    write_tiles('data/tiles.parquet', tiles_of_slide('one.tif', places, 64, 0.5, np.ones(len(places))))
 
 
 def pretend_pretraining(run: Path) -> None:

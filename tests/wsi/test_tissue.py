@@ -6,6 +6,8 @@ import pytest
 from skimage.filters import threshold_otsu
 from small_slides import write_slide
 
+from histomm.datasets.synthetic import write_layout
+from histomm.datasets.synthetic.slides import SLIDE_TISSUES
 from histomm.wsi.reader import open_slide
 from histomm.wsi.tissue import (
     ClamTissue,
@@ -165,3 +167,17 @@ def test_mask_lies_where_the_tissue_is(tmp_path):
 def test_scale_of_pixels_that_are_not_square():
     assert TissueMask(np.ones((1, 1), bool), 4.0).scales == (4, 4)
     assert TissueMask(np.ones((1, 1), bool), 4.0, 5.0).scales == (4, 5)
+
+
+def test_stained_tissue_of_drawn_slides_is_found(tmp_path):
+    """Glass is left alone, and of stained tissue all but its edges is found."""
+    write_layout('slides', tmp_path, 1, 1024)
+    path = next((tmp_path / 'slides').glob('*.tif'))
+    truth = cv2.imread(str(tmp_path / 'truth' / f'{path.stem}.png'), cv2.IMREAD_GRAYSCALE)
+    pale = np.isin(truth, [SLIDE_TISSUES.index(tissue) for tissue in ('ADI', 'MUC')])
+    with open_slide(path) as slide:
+        for finder, share in ((OtsuTissue(), 0.9), (HsvTissue(), 0.8), (ClamTissue(), 0.9)):
+            mask = find_tissue(slide, finder, mpp=8).mask
+            assert mask.shape == truth.shape
+            assert mask[(truth > 0) & ~pale].mean() > share
+            assert mask[cv2.dilate(truth, np.ones((9, 9), np.uint8)) == 0].mean() < 0.01
