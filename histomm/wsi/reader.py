@@ -56,6 +56,7 @@ class Slide:
         level_sizes: (width, height) of each level in its pixels, the finest first.
         level_downsamples: Level-0 pixels per pixel of each level.
         backend: Name of the library that reads the file.
+        interpolates: Whether the pixels of a place may depend on where the region begins that is read.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Slide:
         self._to_srgb: IccToSrgb | None = None
         self._pid = 0
         handle = self._open()
-        self.backend = handle.kind
+        self.backend, self.interpolates = handle.kind, handle.interpolates
         self.level_sizes, self.level_downsamples = handle.level_sizes, handle.level_downsamples
         self.size = self.level_sizes[0]
         self._found_mpp = handle.mpp

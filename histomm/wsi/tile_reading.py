@@ -14,8 +14,8 @@ def read_tiles(slide: Slide, corners: np.ndarray, size: int, mpp: float | None =
     """Read square tiles; the pixels are those of :meth:`Slide.read` for each.
 
     Tiles that follow each other and lie together are decoded as one region and cut out, so give neighbours one after
-    the other. Where levels are not whole multiples of each other, OpenSlide interpolates from where a region begins:
-    there tiles are read one by one, so that their pixels do not depend on what else is read.
+    the other. Where a slide interpolates its levels from where a region begins, tiles are read one by one, so that
+    their pixels do not depend on what else is read.
 
     Args:
         slide: Open slide.
@@ -33,9 +33,8 @@ def read_tiles(slide: Slide, corners: np.ndarray, size: int, mpp: float | None =
     if not placed:
         return []
     level, boxes = placed[0][0], [box for _, box in placed]
-    together = float(slide.level_downsamples[level]).is_integer()
     images: list[np.ndarray] = []
-    for group in _groups(boxes) if together else ([box] for box in boxes):
+    for group in ([box] for box in boxes) if slide.interpolates else _groups(boxes):
         x1, y1, x2, y2 = _union(group)
         region = slide.read_level(level, (x1, y1, x2, y2))
         for box in group:

@@ -6,7 +6,7 @@ from .layouts import LAYOUTS, write_layout
 from .magnifications import draw_magnifications
 from .patchwork import draw_patchwork
 from .regions import draw_region
-from .slides import SLIDE_CLASSES, SLIDE_TISSUES, plan_slide
+from .slides import SLIDE_CLASSES, SLIDE_TISSUES, SlidePainter, plan_slide
 from .tissue import TISSUES, draw_glands, draw_patch
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     'SLIDE_CLASSES',
     'SLIDE_TISSUES',
     'TISSUES',
+    'SlidePainter',
     'draw_glands',
     'draw_magnifications',
     'draw_nuclei',

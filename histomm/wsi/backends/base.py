@@ -32,6 +32,10 @@ class Backend(Protocol):
     def icc_profile(self) -> bytes | None:
         """Bytes of the ICC profile of the pixels, or ``None``."""
 
+    @property
+    def interpolates(self) -> bool:
+        """Whether the pixels of a place may depend on where the region begins that is read."""
+
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read the pixels of one level, a region that lies inside it; coordinates in pixels of that level.
 

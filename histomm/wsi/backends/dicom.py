@@ -33,6 +33,7 @@ class DicomBackend:
     """
 
     kind = 'wsidicom'
+    interpolates = False
 
     def __init__(self, path: Path) -> None:
         try:
@@ -85,6 +86,7 @@ class FramesBackend:
     """
 
     kind = 'pydicom'
+    interpolates = False
 
     def __init__(self, path: Path) -> None:
         try:

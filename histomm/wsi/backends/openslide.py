@@ -1,15 +1,24 @@
 """Slides through OpenSlide: Aperio, Hamamatsu, Leica, MIRAX, Philips, Ventana, Zeiss, DICOM and tiled TIFF."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from histomm.wsi.backends.base import RegionError, SlideFormatError, mpp_of_resolution, over_white
+from histomm.wsi.backends.jpeg_tiles import jpeg_levels
+
+_CACHE_BYTES = 2**25
+_caches: dict[int, Any] = {}
 
 
 class OpenSlideBackend:
     """A slide that OpenSlide opens; see :class:`~histomm.wsi.backends.base.Backend`.
+
+    The tiles decoded last are kept, 32 MB of all open slides of a process together. JPEG tiles of Aperio and plain TIFF
+    are decoded by :mod:`~histomm.wsi.backends.jpeg_tiles`.
 
     Raises:
         SlideFormatError: OpenSlide refuses the file.
@@ -27,10 +36,18 @@ class OpenSlideBackend:
             raise SlideFormatError('OpenSlide does not know its format') from None
         except openslide.OpenSlideError as error:
             raise SlideFormatError(f'OpenSlide refuses it ({error})') from error
+        self._slide.set_cache(_process_cache())
         self.level_sizes = tuple(self._slide.level_dimensions)
         self.level_downsamples = tuple(self._slide.level_downsamples)
         self.mpp = _mpp(self._slide.properties)
         self.vendor = self._slide.properties.get('openslide.vendor', '')
+        self._direct = jpeg_levels(path, self.level_sizes) if self.vendor in ('aperio', 'generic-tiff') else []
+        self._file = os.open(path, os.O_RDONLY) if self._direct else None
+
+    @property
+    def interpolates(self) -> bool:
+        """Whether pixels depend on where a region begins: at levels that are no whole multiples of each other."""
+        return self._file is None and not all(float(down).is_integer() for down in self.level_downsamples)
 
     @property
     def icc_profile(self) -> bytes | None:
@@ -40,6 +57,8 @@ class OpenSlideBackend:
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Pixels of one level as (height, width, 3) uint8 RGB."""
+        if self._file is not None:
+            return self._direct[level].read(self._file, x, y, width, height)
         down = self.level_downsamples[level]
         try:
             image = self._slide.read_region((round(x * down), round(y * down)), level, (width, height))
@@ -52,6 +71,19 @@ class OpenSlideBackend:
     def close(self) -> None:
         """Release the file."""
         self._slide.close()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _process_cache() -> Any:
+    """One cache for all slides: each its own, as OpenSlide has it, would take 32 MB for each slide that is open."""
+    import openslide
+
+    pid = os.getpid()
+    if pid not in _caches:
+        _caches[pid] = openslide.OpenSlideCache(_CACHE_BYTES)
+    return _caches[pid]
 
 
 def _mpp(properties: Mapping[str, str]) -> tuple[float, float] | None:

@@ -37,6 +37,7 @@ class TiffBackend:
     """
 
     kind = 'tifffile'
+    interpolates = False
 
     def __init__(self, path: Path) -> None:
         try:
