@@ -94,7 +94,7 @@ def predict_confidence(model: BaseModel, pixels: np.ndarray, name: str = '') -> 
         pixels: The image.
         name: Of the image, for messages of the model.
     """
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
     sample = BaseDataElement(metainfo=dict(img_path=name))
     return model.val_step(dict(inputs=image, data_samples=[sample]))[0].confidence.float().cpu().numpy()
 

@@ -60,7 +60,7 @@ def feature_of_polygon(
 def features_of_labels(
     labels: NDArray[np.integer],
     offset: tuple[float, float] = (0, 0),
-    scale: float = 1.0,
+    scale: float | tuple[float, float] = 1.0,
     simplify: float = 0.0,
     object_type: str = 'detection',
     name: str | Callable[[int], str] | None = None,
@@ -72,7 +72,7 @@ def features_of_labels(
     Args:
         labels: (H, W) integers, 0 outside.
         offset: x, y of the map's upper left corner in level-0 pixels.
-        scale: Level-0 pixels per pixel of the map.
+        scale: Level-0 pixels per pixel of the map, or those along x and along y.
         simplify: In pixels of the map, see :func:`~histomm.wsi.outlines.outline_labels`.
         object_type: See :func:`feature_of_polygon`.
         name: Of the class, or what gives it for a label.
@@ -82,11 +82,12 @@ def features_of_labels(
     Raises:
         ValueError: ``scale`` is not above 0; see also :func:`~histomm.wsi.outlines.outline_labels`.
     """
-    if not scale > 0:
+    if not np.min(scale) > 0:
         raise ValueError(f'scale is {scale}, expected more than 0 level-0 pixels per pixel')
     for label, polygons in outline_labels(labels, simplify).items():
         moved = [
-            Polygon(outline * scale + offset, [hole * scale + offset for hole in holes]) for outline, holes in polygons
+            Polygon(outline * np.array(scale) + offset, [hole * np.array(scale) + offset for hole in holes])
+            for outline, holes in polygons
         ]
         yield feature_of_polygon(
             moved,
