@@ -1,5 +1,6 @@
 """The maths of the methods: pure torch functions, one file a subject."""
 
+from .attention import map_equivariance, map_smoothness
 from .concepts import concept_prototypes, cut_labels, resample_rows
 from .contrastive import info_nce, nt_xent
 from .distill import dino_loss, distillation_loss, teacher_probabilities
@@ -25,6 +26,7 @@ from .patch_contrast import (
 )
 from .prototypes import best_assignment, prototype_neighbors, prototype_similarity
 from .soft_threshold import share_level, soft_mask
+from .symmetries import dihedral, undo_dihedral
 from .vicreg import vicreg_covariance, vicreg_invariance, vicreg_spread, vicreg_terms, vicreg_variance
 
 __all__ = [
@@ -36,12 +38,15 @@ __all__ = [
     'cell_centers',
     'concept_prototypes',
     'cut_labels',
+    'dihedral',
     'dino_loss',
     'distillation_loss',
     'draw_patches',
     'feature_match',
     'gather_patches',
     'info_nce',
+    'map_equivariance',
+    'map_smoothness',
     'nearest_match',
     'nt_xent',
     'overlap_factors',
@@ -59,6 +64,7 @@ __all__ = [
     'soft_mask',
     'spherical_kmeans',
     'teacher_probabilities',
+    'undo_dihedral',
     'vicreg_covariance',
     'vicreg_invariance',
     'vicreg_spread',

@@ -6,7 +6,7 @@ M. Sahasrabudhe et al., *Self-supervised Nuclei Segmentation in Histopathologica
 import torch.nn.functional as F
 from torch import Tensor
 
-from .dihedral import undo_dihedral
+from .symmetries import undo_dihedral
 
 
 def map_smoothness(maps: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def map_equivariance(maps: Tensor, turned: Tensor, index: int) -> Tensor:
     Args:
         maps: (..., H, W) of the image.
         turned: Maps of ``dihedral(image, index)``.
-        index: See :func:`~histomm.functional.dihedral.dihedral`.
+        index: See :func:`~histomm.functional.symmetries.dihedral`.
 
     Returns:
         Scalar, at least 0.

@@ -9,7 +9,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from histomm.functional import ViewGeometry
-from histomm.functional.dihedral import SYMMETRIES, dihedral, undo_dihedral
+from histomm.functional.symmetries import SYMMETRIES, dihedral, undo_dihedral
 from histomm.models.backbones.confidence_net import batch_statistics
 from histomm.registry import MODELS
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from histomm.functional.attention import map_equivariance, map_smoothness
-from histomm.functional.dihedral import dihedral
+from histomm.functional.symmetries import dihedral
 
 
 def test_smoothness_by_loops():

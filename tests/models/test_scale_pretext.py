@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement
 
-from histomm.functional.dihedral import dihedral, undo_dihedral
+from histomm.functional.symmetries import dihedral, undo_dihedral
 from histomm.models.selfsup import scale_pretext
 from histomm.models.transfer import TransferError
 from histomm.registry import MODELS

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement
 
-from histomm.functional.dihedral import dihedral, undo_dihedral
+from histomm.functional.symmetries import dihedral, undo_dihedral
 from histomm.models.confidence_model import ConfidenceModel
 from histomm.registry import MODELS
 

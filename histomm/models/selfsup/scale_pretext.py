@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from histomm.functional import soft_mask
 from histomm.functional.attention import map_equivariance, map_smoothness
-from histomm.functional.dihedral import dihedral
+from histomm.functional.symmetries import dihedral
 from histomm.models.confidence_model import ConfidenceModel
 from histomm.models.transfer import load_backbone
 from histomm.registry import MODELS
 
 TURNS = (1, 2, 3, 4, 5, 7)
-"""Quarter turns, transposition and flips, as numbers of :func:`~histomm.functional.dihedral.dihedral`."""
+"""Quarter turns, transposition and flips, as numbers of :func:`~histomm.functional.symmetries.dihedral`."""
 
 
 @MODELS.register_module()

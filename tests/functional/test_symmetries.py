@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from histomm.functional.dihedral import SYMMETRIES, dihedral, undo_dihedral
+from histomm.functional.symmetries import SYMMETRIES, dihedral, undo_dihedral
 
 BY_HAND = {
     0: [[0, 1, 2], [3, 4, 5]],
