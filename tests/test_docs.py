@@ -17,8 +17,10 @@ from histomm.doctor import environment
 PROBE, COLLECT_ENV = functools.cache(environment.run_probe), functools.cache(runner.collect_env)
 PREPARE = {
     'docs/own_data.md': lambda shell: docs_shell.draw_own_data(),
+    'docs/stain.md': lambda shell: docs_shell.draw_own_data(),
     'docs/configs.md': lambda shell: docs_shell.draw_published_data(),
     'docs/transfer.md': docs_shell.draw_for_transfer,
+    'docs/features.md': docs_shell.draw_for_features,
     'docs/install.md': lambda shell: docs_shell.draw_published_data(),
     'configs/glas/README.md': lambda shell: docs_shell.draw_for_detection('glas', 'glas'),
     'configs/crag/README.md': lambda shell: docs_shell.draw_for_detection('crag', 'CRAG'),

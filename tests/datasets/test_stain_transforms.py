@@ -182,6 +182,17 @@ def test_randstainna_without_spread_gives_the_mean_stain(statistics, tissue, tmp
     np.testing.assert_allclose(std, content['spaces']['lab']['mean_of_stds'], atol=1)
 
 
+def test_randstainna_never_takes_all_contrast_away(tissue, tmp_path):
+    means, spread = [60.0, 20.0, -15.0], [8.0, 6.0, 5.0]
+    wild = dict(mean_of_means=means, std_of_means=[0.0] * 3, mean_of_stds=spread, std_of_stds=[100.0, 0.0, 0.0])
+    (tmp_path / 'wild.yaml').write_text(yaml.safe_dump(dict(spaces=dict(lab=wild))))
+    transform = RandStainNA(str(tmp_path / 'wild.yaml'))
+    flattest = np.min(
+        [channel_statistics(to_space(apply(transform, drawn(tissue), index), 'lab'))[1] for index in range(20)], axis=0
+    )
+    np.testing.assert_allclose(flattest[0], 2, atol=0.3)  # a quarter of 8, which some draws are held at
+
+
 @pytest.mark.parametrize('kind', ['hed', 'randstainna'])
 def test_draws_depend_on_seed_epoch_and_sample(kind, statistics, tissue):
     transform = HEDJitter() if kind == 'hed' else RandStainNA(str(statistics))
@@ -263,3 +274,13 @@ def test_wrong_arguments_are_named(make, error, message, tmp_path):
 def test_negative_spread_is_named(statistics):
     with pytest.raises(ValueError, match='spread is -1, expected'):
         RandStainNA(str(statistics), spread=-1)
+
+
+def test_picture_shows_what_the_transforms_make(tissue, statistics, tmp_path, capsys):
+    tool = load_tool('tools/analysis/visualize_stain.py')
+    arguments = [str(tissue[0]), '--statistics', str(statistics), '--target', str(tissue[-1])]
+    tool.main([*arguments, '--out', str(tmp_path / 'stain.png')])
+    assert '15 changes of the stain' in capsys.readouterr().out
+    assert read_image(str(tmp_path / 'stain.png')).shape[1] > 1000
+    with pytest.raises(SystemExit, match='has the suffix'):
+        tool.main([*arguments, '--out', str(tmp_path / 'stain.txt')])

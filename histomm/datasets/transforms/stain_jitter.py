@@ -9,6 +9,9 @@ from histomm.datasets.transforms.stain_normalize import StainTransform
 from histomm.datasets.transforms.stain_spaces import STAINS, density, from_density, match_statistics
 from histomm.registry import TRANSFORMS
 
+_LEAST_SPREAD = 0.25
+"""Share of the mean standard deviation that a drawn one has at least: near 0 nothing could be seen, below all turns."""
+
 
 def adjust_stains(image: np.ndarray, factors: np.ndarray, shifts: np.ndarray) -> np.ndarray:
     """Multiply the amounts of haematoxylin, eosin and DAB by ``factors`` (3,) and add ``shifts`` (3,).
@@ -67,9 +70,10 @@ class RandStainNA(StainTransform, RandomTransform):
     """Give the image the colour statistics of a made-up image like those of a data set (Shen et al., MICCAI 2022).
 
     The statistics of a data set say how the mean and standard deviation of each channel vary over its images. From
-    normal distributions like these a mean and a standard deviation are drawn for each channel, and the image is given
-    them as by :class:`~histomm.datasets.transforms.ReinhardNormalize`. With statistics of several colour spaces one of
-    them is drawn each time.
+    normal distributions like these a mean and a standard deviation, the latter at least a quarter of its mean, are
+    drawn for each channel, and the image is given them as by
+    :class:`~histomm.datasets.transforms.ReinhardNormalize`. With statistics of several colour spaces one of them is
+    drawn each time.
 
     **Required keys:** img
 
@@ -107,8 +111,8 @@ class RandStainNA(StainTransform, RandomTransform):
         space = list(self.spaces)[rng.integers(len(self.spaces))]
         found = self.spaces[space]
         mean = rng.normal(found.mean_of_means, self.spread * found.std_of_means)
-        # a negative deviation would turn the channel around
-        std = np.abs(rng.normal(found.mean_of_stds, self.spread * found.std_of_stds))
+        std = rng.normal(found.mean_of_stds, self.spread * found.std_of_stds)
+        std = np.maximum(std, _LEAST_SPREAD * found.mean_of_stds)
         return match_statistics(image, mean, std, space)
 
     def __repr__(self) -> str:
