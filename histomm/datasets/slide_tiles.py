@@ -198,6 +198,14 @@ class SlideTileDataset(PatchDataset):
         except (ValueError, OSError) as error:
             raise UnreadableImageError(str(error)) from error
 
+    def why_unreadable(self, idx: int) -> str | None:
+        """Why a tile cannot be read, or ``None``."""
+        try:
+            self._read(idx)
+        except UnreadableImageError as error:
+            return f'is not readable at {self.data_list[idx]["tile"]} ({error})'
+        return None
+
     def _read_together(self, run: Sequence[int]) -> dict[int, np.ndarray]:
         """Tiles of one slide by their index; none if a part is damaged, and each is then read by itself."""
         rows = self.data_list

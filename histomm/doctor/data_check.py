@@ -81,8 +81,10 @@ def check_images(report: Report, where: str, dataset: Any) -> None:
         what = f'{len(gone)} of {len(paths)} images looked up do not exist, such as {gone[0]}'
         report.fault(where, what, 'correct data_prefix, or the file names in the annotation')
         return
-    for path in (paths[index] for index in spread(len(dataset), DECODED) if paths.get(index)):
-        reason = unreadable(path)
+    for index in spread(len(dataset), DECODED):
+        path = paths.get(index)
+        by_itself = getattr(dataset, 'why_unreadable', None)  # reads what is no image file, such as tiles of slides
+        reason = by_itself(index) if by_itself else path and unreadable(path)
         if reason:
             tell = report.notice if getattr(dataset, 'unreadable', 'raise') == 'skip' else report.fault
             tell(where, f'{path} {reason}', 'replace or remove the file')
