@@ -22,6 +22,7 @@ from histomm.engine.provenance import machine, versions
 from histomm.visualization.colors import BLUE, GREEN, ORANGE, PURPLE, VERMILION
 from histomm.visualization.curves import plot_curves, read_metrics, read_scalars
 from histomm.visualization.instances import CocoImage, decode_masks, draw_outlines, read_coco, read_predictions
+from histomm.visualization.patch_contrast import draw_maps, draw_spread, read_records, spread_evenly, write_animation
 from histomm.visualization.report import Item, Report
 
 METRICS = {
@@ -192,6 +193,22 @@ def add_pretraining(report: Report, work_dir: Path) -> None:
     report.add_gallery(items, width=400)
 
 
+def add_confidence(report: Report, work_dir: Path) -> None:
+    """Confidences of one image over the epochs of patch contrast; the animation goes to ``pictures`` of the folder."""
+    image, records = read_records(work_dir)
+    channel = int(records[-1].confidence.std(axis=(1, 2)).argmax())
+    moving = work_dir / 'pictures' / 'animation.png'
+    write_animation(moving, image, records, channel)
+    report.add_section('Confidence over epochs')
+    report.add_text(
+        'One image, and where each class of the network is confident. Squares are patches as they would be drawn for '
+        'the losses: windows of little entropy are drawn more often, and are positives as often as they are confident.'
+    )
+    report.add_figure(moving, f'Animation of the confidence of class {channel} over epochs, beside the image')
+    report.add_figure(draw_maps(image, spread_evenly(records, 5)), 'Confidence of all classes over epochs with patches')
+    report.add_figure(draw_spread(records), 'Spread of confidence and entropy of all windows over epochs')
+
+
 def add_finetuning(report: Report, runs: list[tuple[str, Path]]) -> None:
     """Every loss, and the evaluations during training, of all fine-tunings together."""
     curves = {name: read_scalars(work_dir) for name, work_dir in runs}
@@ -224,6 +241,8 @@ def build(args: argparse.Namespace) -> Report:
         report.add_figure(args.matching, 'Two views of a patch and the key cells that three matchers give to one cell')
     if args.pretrain:
         add_pretraining(report, args.pretrain)
+        if (args.pretrain / 'confidence').is_dir():
+            add_confidence(report, args.pretrain)
     if args.finetune:
         add_finetuning(report, args.finetune)
     if args.commands:
