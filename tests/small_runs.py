@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
 from PIL import Image
 from tool_modules import load_tool
@@ -86,6 +87,25 @@ def pretraining_options(patches: Path, batch_size: int = 4, epochs: int = 1, sam
         'default_hooks.knn.dataset.data_root': str(patches),
         'default_hooks.knn.dataset.indices': 9,
         'model.queue_len': 64,
+    }
+
+
+def draw_slides(root: Path) -> Path:
+    """Two drawn slides, and the table of their tiles of 64 pixels."""
+    from histomm.wsi.tile_table import concat_tiles, tiles_of_slide, write_tiles
+
+    out = root / 'drawn_slides'
+    paths = write_layout('slides', out, 2, 320, seed=0)
+    corners = np.stack(np.meshgrid([0, 64, 128, 192], [0, 64, 128, 192]), axis=-1).reshape(-1, 2)
+    tables = [tiles_of_slide(path.name, corners, 64, 0.5, np.ones(len(corners))) for path in paths]
+    write_tiles(out / 'tiles.parquet', concat_tiles(tables, {}))
+    return out
+
+
+def slide_options(slides: Path) -> dict:
+    """Settings that make a config of tiles of slides run for seconds."""
+    return pretraining_options(slides / 'slides') | {
+        'train_dataloader.dataset.tiles': str(slides / 'tiles.parquet'),
     }
 
 

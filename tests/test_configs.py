@@ -16,12 +16,14 @@ from small_runs import (
     draw_monuseg,
     draw_patches,
     draw_scales,
+    draw_slides,
     nuclei_options,
     patch_contrast_options,
     pretraining_options,
     scale_options,
     segmentation_options,
     shipped_configs,
+    slide_options,
     small_config,
     supervised_options,
 )
@@ -38,12 +40,15 @@ def drawn(tmp_path_factory):
         'segmentation': draw_bcss(root),
         'nuclei': draw_monuseg(root),
         'scales': draw_scales(root),
+        'slides': draw_slides(root),
     }
 
 
 def _options(path, drawn):
     cfg = Config.fromfile(str(path))
     model = cfg.model.type
+    if cfg.train_dataloader.dataset.type == 'histomm.SlideTileDataset':
+        return slide_options(drawn['slides'])
     if model == 'histomm.PatchContrast' and cfg.get('val_dataloader'):
         return nuclei_options(drawn['nuclei'])
     if model == 'histomm.ScalePretext':
