@@ -42,8 +42,8 @@ def _tint(picture: np.ndarray, first: np.ndarray, last: np.ndarray) -> None:
     for (x1, y1), (x2, y2) in zip(first, last, strict=True):
         covered[y1 : y2 + 1, x1 : x2 + 1] = 1
     blue = np.array(rgb(BLUE))
-    tinted = picture * 0.8 + blue * 0.2
-    picture[covered > 0] = np.round(tinted[covered > 0])
+    values = np.round(np.arange(256)[:, None] * 0.8 + blue * 0.2).astype(np.uint8)
+    cv2.copyTo(cv2.LUT(picture, values[None]), covered, picture)
     if len(first) and (last - first).min() >= _SMALL:
         for start, end in zip(first.tolist(), last.tolist(), strict=True):
             cv2.rectangle(picture, start, end, blue.tolist(), 1)
