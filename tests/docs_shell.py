@@ -28,6 +28,7 @@ from small_runs import (
     pretraining_options,
     segmentation_options,
     supervised_options,
+    tile_options,
 )
 
 from histomm.config_file import read_config
@@ -259,6 +260,8 @@ def small_training(args: list[str]) -> list[str]:
         small = classification_options(Path())
     elif cfg.model.type.startswith(('histomm.', 'mmpretrain.')):
         small = pretraining_options(Path(), epochs=2 if '--resume' in others else 1, samples=8)
+    elif cfg.train_dataloader.dataset.type == 'BaseSegDataset':
+        small = tile_options(Path())
     elif cfg.model.type == 'EncoderDecoder':
         small = segmentation_options(Path())
     else:
@@ -327,6 +330,23 @@ def draw_for_classification() -> None:
     write_layout('nct', 'data/NCT-CRC-HE-100K', 36, 64, seed=0)
     write_layout('nct', 'data/CRC-VAL-HE-7K', 18, 64, seed=1)
     pretend_pretraining(Path('work_dirs/mocov2_r18_nct'))
+
+
+def draw_for_downstream(*layouts: tuple) -> None:
+    """Data sets as they are distributed, and a backbone that counts as pre-trained.
+
+    Args:
+        layouts: Arguments of ``write_layout`` for each; folders are below ``data``.
+    """
+    for name, folder, *arguments in layouts:
+        write_layout(name, f'data/{folder}', *arguments)
+    pretend_pretraining(Path('work_dirs/simclr_r18_patches'))
+
+
+def draw_bach() -> None:
+    """Photographs and slides of BACH."""
+    draw_for_downstream(('bach', 'BACH', 16, 64), ('bach-wsi', 'slides', 3, 1024))
+    Path('data/slides/WSI').rename('data/BACH/WSI')
 
 
 def draw_for_features(shell: Shell) -> None:

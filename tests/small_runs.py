@@ -69,6 +69,15 @@ def draw_scales(root: Path) -> Path:
     return out
 
 
+def draw_tiles(root: Path) -> Path:
+    """Drawn pictures of DigestPath, cut into tiles of 64 pixels."""
+    out = root / 'DigestPath2019'
+    write_layout('digestpath2019', root / 'DigestPath_raw', 8, (96, 64), seed=0)
+    arguments = [str(root / 'DigestPath_raw'), '--out', str(out), '--side', '64']
+    assert not load_tool('tools/dataset_converters/digestpath2019.py').main(arguments)
+    return out
+
+
 def pretraining_options(patches: Path, batch_size: int = 4, epochs: int = 1, samples: int | None = None) -> dict:
     """Settings that make a pre-training config run for seconds."""
     return {
@@ -226,6 +235,26 @@ def segmentation_options(bcss: Path, epochs: int = 1) -> dict:
     return options | {
         'train_dataloader.pin_memory': False,
         'train_dataloader.dataset.pipeline.3.size': 64,
+        'train_cfg.max_epochs': epochs,
+        'default_hooks.logger.interval': 1,
+        'default_hooks.features.interval': 1,
+        'default_hooks.checkpoint.interval': 1,
+    }
+
+
+def tile_options(tiles: Path, epochs: int = 1) -> dict:
+    """Settings that make a config of semantic segmentation of whole tiles run for seconds."""
+    options = {}
+    for name in ('train', 'val', 'test'):
+        options |= {
+            f'{name}_dataloader.dataset.data_root': str(tiles),
+            f'{name}_dataloader.dataset.indices': 2,
+            f'{name}_dataloader.batch_size': 2,
+            f'{name}_dataloader.num_workers': 0,
+            f'{name}_dataloader.persistent_workers': False,
+        }
+    return options | {
+        'train_dataloader.pin_memory': False,
         'train_cfg.max_epochs': epochs,
         'default_hooks.logger.interval': 1,
         'default_hooks.features.interval': 1,

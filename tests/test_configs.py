@@ -17,6 +17,7 @@ from small_runs import (
     draw_patches,
     draw_scales,
     draw_slides,
+    draw_tiles,
     nuclei_options,
     patch_contrast_options,
     pretraining_options,
@@ -26,6 +27,7 @@ from small_runs import (
     slide_options,
     small_config,
     supervised_options,
+    tile_options,
 )
 
 from histomm.engine.launch import build_runner
@@ -38,6 +40,7 @@ def drawn(tmp_path_factory):
         'pretraining': draw_patches(root),
         'detection': draw_coco(root),
         'segmentation': draw_bcss(root),
+        'tiles': draw_tiles(root),
         'nuclei': draw_monuseg(root),
         'scales': draw_scales(root),
         'slides': draw_slides(root),
@@ -61,6 +64,8 @@ def _options(path, drawn):
         return classification_options(drawn['pretraining'])
     if model.startswith(('histomm.', 'mmpretrain.')):
         return pretraining_options(drawn['pretraining'])
+    if cfg.train_dataloader.dataset.type == 'BaseSegDataset':
+        return tile_options(drawn['tiles'])
     if model == 'EncoderDecoder':
         return segmentation_options(drawn['segmentation'])
     return detection_options(drawn['detection'])

@@ -25,6 +25,18 @@ PREPARE = {
     'configs/glas/README.md': lambda shell: docs_shell.draw_for_detection('glas', 'glas'),
     'configs/crag/README.md': lambda shell: docs_shell.draw_for_detection('crag', 'CRAG'),
     'configs/bcss/README.md': lambda shell: docs_shell.draw_for_segmentation(),
+    'configs/bach/README.md': lambda shell: docs_shell.draw_bach(),
+    'configs/breakhis/README.md': lambda shell: docs_shell.draw_for_downstream(('breakhis', 'BreaKHis_v1', 64, 32)),
+    'configs/lymphoma/README.md': lambda shell: docs_shell.draw_for_downstream(('lymphoma', 'lymphoma', 24, 32)),
+    'configs/gleason2019/README.md': lambda shell: docs_shell.draw_for_downstream(
+        ('gleason2019', 'Gleason2019_raw', 8, 448)
+    ),
+    'configs/breastpathq/README.md': lambda shell: docs_shell.draw_for_downstream(
+        ('breastpathq', 'BreastPathQ', 48, 32)
+    ),
+    'configs/digestpath2019/README.md': lambda shell: docs_shell.draw_for_downstream(
+        ('digestpath2019', 'DigestPath_raw', 8, 64)
+    ),
     'configs/nct/README.md': lambda shell: docs_shell.draw_for_classification(),
     'configs/plm/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/mocov2/README.md': lambda shell: docs_shell.draw_published_data(),
