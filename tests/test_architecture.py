@@ -28,8 +28,8 @@ PURE = {'functional', 'wsi'}
 BESIDE = {'wsi': {'histomm.atomic_file'}}
 """Modules beside the rooms that such a room may import; they import the standard library alone."""
 
-LIBRARIES = {'functional': {'torch'}}
-"""What a room may import beside the standard library, where that is limited."""
+LIBRARIES = {'functional': {'torch', 'scipy'}}
+"""What a room may import beside the standard library, where that is limited; scipy for the Hungarian algorithm."""
 
 FORBIDDEN = {'wsi': {'torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg'}}
 WHERE_USED = {'mmdet', 'mmseg', 'mmcv.ops', 'mmcv._ext', 'pycocotools'}

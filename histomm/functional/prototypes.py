@@ -4,7 +4,6 @@ Shapes: S slides of M prototypes with C channels each; P pairs of slides.
 """
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -65,6 +64,8 @@ def _over_subsets(scores: Tensor) -> list[Tensor]:
 
 
 def _hungarian(scores: Tensor) -> tuple[Tensor, Tensor]:
+    from scipy.optimize import linear_sum_assignment  # slow to import, and needed for many prototypes only
+
     found = [
         torch.from_numpy(linear_sum_assignment(matrix, maximize=True)[1]) for matrix in scores.detach().cpu().numpy()
     ]
