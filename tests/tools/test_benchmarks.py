@@ -29,9 +29,6 @@ TINY = {
         '--device',
         'cpu',
     ],
-    'slides': [
-        *('--side', '640', '--copies', '2', '--tiles', '8', '--batch', '4', '--reads', '40', '--repeats', '1'),
-    ],
     'tiling': ['--side', '1024', '--mpp', '0.5', '--repeats', '1'],
     'step': ['--batch', '2', '--size', '64', '--queue', '16', '--repeats', '1', '--device', 'cpu'],
 }
