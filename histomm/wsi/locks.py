@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ class LockedError(RuntimeError):
 
 
 @contextmanager
-def file_lock(path: str | Path) -> Iterator[None]:
+def file_lock(path: str | Path, patience: float = 0) -> Iterator[None]:
     """Hold a lock for the time of the block.
 
     The operating system knows who holds it and releases it when that process ends, however it ends: there are no stale
@@ -26,6 +27,7 @@ def file_lock(path: str | Path) -> Iterator[None]:
 
     Args:
         path: Lock file; its folder is made where it does not exist.
+        patience: Seconds to wait for whoever holds it.
 
     Raises:
         LockedError: somebody else holds it.
@@ -33,7 +35,9 @@ def file_lock(path: str | Path) -> Iterator[None]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _acquire(path)
+    deadline = time.monotonic() + patience
+    while (descriptor := _acquire(path, last_try=time.monotonic() >= deadline)) is None:
+        time.sleep(0.02)
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f'process {os.getpid()} on {socket.gethostname()}\n'.encode())
@@ -43,17 +47,19 @@ def file_lock(path: str | Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _acquire(path: Path) -> int:
-    """Descriptor of the locked file; whoever held it before may have removed it while we waited for the name."""
+def _acquire(path: Path, last_try: bool) -> int | None:
+    """Descriptor of the locked file, or ``None`` where it is held and there will be another try."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             _lock(descriptor, path)
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):  # whoever held it has removed it since it was opened
                 if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                     return descriptor
-        except BaseException:
+        except BaseException as error:
             os.close(descriptor)
+            if isinstance(error, LockedError) and not last_try:
+                return None
             raise
         os.close(descriptor)
 

@@ -40,6 +40,7 @@ Picture = Callable[[Slide, TissueMask, np.ndarray, tuple[float, float]], np.ndar
 """Draws slide, tissue and tiles, given by their corners (n, 2) and their span in level-0 px, as uint8 RGB."""
 
 _STOPPING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_COARSER = 0.9  # scanners of one magnification differ by so much
 _AT_ONCE = 64  # tiles that are read together
 
 
@@ -91,6 +92,7 @@ class Tiler:
         for path in (record_path(self.out, job.name), slide_table_path(self.out, job.name), picture):
             remove_partial_of(path)
         with open_slide(job.path, job.mpp) as slide:
+            self._check_resolution(slide)
             tissue = self._tissue(slide, job, has_mask)
             plan = self._plan(slide, job, tissue)
             kept, dropped = self._pixels(slide, job, plan)
@@ -102,6 +104,14 @@ class Tiler:
         table = tiles_of_slide(job.name, corners, settings.size, settings.mpp, plan.share[kept], settings.as_json())
         write_tiles(slide_table_path(self.out, job.name), table)
         return replace(plan.report, status='done', tiles=len(kept), dropped=dropped)
+
+    def _check_resolution(self, slide: Slide) -> None:
+        wanted = self.settings.mpp
+        if not self.settings.upsample and wanted < _COARSER * slide.mpp:
+            raise ValueError(
+                f'{slide.path}: its pixels are {slide.mpp:.4g} µm, so that tiles of {wanted} µm per px would be '
+                'interpolated; choose coarser tiles, allow it with --upsample, or leave the slide out'
+            )
 
     def _tissue(self, slide: Slide, job: SlideJob, has_mask: bool) -> TissueMask:
         """The mask, of the file where a run got so far before."""

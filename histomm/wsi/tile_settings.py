@@ -40,6 +40,7 @@ class TileSettings:
         max_tiles: Most tiles of a slide, drawn at random; ``None`` for all.
         seed: Of that draw, with the name of the slide.
         filters: Filters of quality with their limits, see :mod:`~histomm.wsi.quality`.
+        upsample: Interpolate tiles of slides that are coarser than ``mpp``; otherwise such slides fail.
         skip_broken: Leave out tiles that cannot be read, and count them; otherwise they fail the slide.
         store: 'table' for the table alone, or one of :data:`~histomm.wsi.stores.KINDS`.
         jpeg_quality: 1..100, of the stores that hold JPEG.
@@ -63,6 +64,7 @@ class TileSettings:
     max_tiles: int | None = None
     seed: int = 0
     filters: dict[str, float] = field(default_factory=dict)
+    upsample: bool = False
     skip_broken: bool = False
     store: str = 'table'
     jpeg_quality: int = 90
@@ -117,9 +119,9 @@ def claim_folder(out: Path, settings: TileSettings) -> None:
         SettingsError: ``out`` was made with other settings, or holds other files.
     """
     wanted, path = settings.as_json(), out / SETTINGS
-    if out.exists() and (not out.is_dir() or (not path.exists() and any(_visible(out)))):
+    if out.exists() and (not out.is_dir() or (_visible(out) and not path.exists())):
         raise SettingsError(f'{out} holds other files or is a file; choose a new or empty folder')
-    with file_lock(out / '.locks' / SETTINGS):
+    with file_lock(out / '.locks' / SETTINGS, patience=10):
         if not path.exists():
             write_atomic(json.dumps(wanted, indent=1).encode(), path)
             return

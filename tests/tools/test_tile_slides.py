@@ -226,6 +226,7 @@ def test_two_runs_share_a_folder(tool, slides, tmp_path, repo):
     command = [sys.executable, str(repo / 'tools/wsi/tile_slides.py'), str(slides), '--out', str(out), *PLAN, *options]
     runs = [subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert {process.wait() for process in runs} <= {0, 1}
+    assert (out / 'slides/deep/c.tif.json').exists()
     assert run(tool, slides, tmp_path / 'one', *options) == 0
     assert run(tool, slides, out, *options) == 0
     assert files(out) == files(tmp_path / 'one')
@@ -266,8 +267,9 @@ def test_bad_slides_do_not_stop_the_others(tool, slides, tmp_path, capsys):
     (root / 'text.svs').unlink()
     (out / 'slides/text.svs.json').unlink()
     draw_slide(root / 'broken.tif', 3)
-    (tmp_path / 'mpp.csv').write_text('slide,mpp\nno_mpp.tif,0.5\n')
+    (tmp_path / 'mpp.csv').write_text('slide,mpp\nno_mpp.tif,0.5\nnone.tif,0.5\n')
     assert run(tool, root, out, '--store', 'jpg', '--mpp-table', tmp_path / 'mpp.csv') == 0
+    assert 'mpp.csv names 1 slides that are not here, such as none.tif' in capsys.readouterr().out
     assert not (out / 'failures.csv').exists()
     tiles = read_tiles(out / 'tiles.parquet')
     assert tiles.slides == ['a.tif', 'b.tif', 'broken.tif', 'no_mpp.tif']
@@ -286,6 +288,14 @@ def test_broken_tiles_can_be_skipped(tool, tmp_path):
     assert (
         set(zip(tiles.x, tiles.y, strict=True)) == {(x, y) for x in range(0, 512, 64) for y in range(0, 512, 64)} - lost
     )
+
+
+def test_coarse_slides_are_interpolated_on_request_alone(tool, slides, tmp_path):
+    assert run(tool, slides / 'a.tif', tmp_path / 'fine', '--tile-mpp', 0.46) == 0  # 40x is not the same everywhere
+    assert run(tool, slides / 'a.tif', tmp_path / 'out', '--tile-mpp', 0.25) == 1
+    reason = failures(tmp_path / 'out')['a.tif']
+    assert 'its pixels are 0.5 µm, so that tiles of 0.25 µm per px would be interpolated' in reason
+    assert run(tool, slides / 'a.tif', tmp_path / 'more', '--tile-mpp', 0.25, '--upsample') == 0
 
 
 def test_another_slide_of_the_same_name_is_noticed(tool, tmp_path):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -56,3 +57,12 @@ def test_lock_is_left_on_success_and_failure(tmp_path):
     with pytest.raises(RuntimeError), file_lock(path):
         raise RuntimeError
     assert not path.exists()
+
+
+def test_waits_for_a_while(tmp_path, holder):
+    path = tmp_path / 'sub' / 'a.lock'
+    with pytest.raises(LockedError), file_lock(path, patience=0.1):
+        pass
+    threading.Timer(0.2, holder.kill).start()
+    with file_lock(path, patience=30):
+        assert holder.wait() == -signal.SIGKILL

@@ -27,6 +27,8 @@ from histomm.wsi.tile_records import FAILURES, TABLE, SlideJob, SlideReport, gat
 from histomm.wsi.tile_settings import TISSUE, TileSettings, claim_folder
 from histomm.wsi.workers import START_METHODS, in_processes, in_this_process, on_ray
 
+_SHOWN = 20  # names in a line
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -51,6 +53,7 @@ def _add_plan(group: argparse._ArgumentGroup) -> None:
     group.add_argument('--size', type=int, default=224, help='side of a tile in px (default 224)')
     group.add_argument('--tile-mpp', type=float, default=0.5, help='µm per px of the tiles (default 0.5)')
     group.add_argument('--overlap', type=int, default=0, help='px that neighbours share (default 0)')
+    group.add_argument('--upsample', action='store_true', help='interpolate tiles of slides that are coarser')
     group.add_argument('--partial', action='store_true', help='tiles that end beyond the border too, white there')
     group.add_argument('--max-tiles', type=int, help='most tiles of a slide, drawn at random')
     group.add_argument('--seed', type=int, default=0, help='of that draw (default 0)')
@@ -112,6 +115,9 @@ def find_jobs(args: argparse.Namespace) -> tuple[list[SlideJob], list[str]]:
     for path in find_slides(args.slides):
         name = path.relative_to(root).as_posix()
         jobs.append(SlideJob(name, path.absolute(), table.get(name, table.get(path.name, args.mpp))))
+    unknown = sorted(set(table) - {job.name for job in jobs} - {job.path.name for job in jobs})
+    if unknown:
+        print(f'note: {args.mpp_table} names {len(unknown)} slides that are not here, such as {unknown[0]}')
     excluded = []
     if args.exclude_patients:
         jobs, excluded = without_patients(jobs, args.exclude_patients)
@@ -189,14 +195,16 @@ def summarise(out: Path, reports: list[SlideReport], total: int) -> int:
     """Say what became of the slides; the exit status."""
     counts = Counter(report.status for report in reports)
     dropped = sum((Counter(report.dropped) for report in reports), Counter())
-    empty = sum(report.status == 'done' and not report.foreground for report in reports)
-    parts = [f'{counts["done"]} done ({empty} without tissue)', f'{counts["failed"]} failed']
+    empty = sorted(report.slide for report in reports if report.status == 'done' and not report.foreground)
+    parts = [f'{counts["done"]} done ({len(empty)} without tissue)', f'{counts["failed"]} failed']
     if counts['failed']:
         parts[-1] += f' (see {out / FAILURES})'
     if counts['busy']:
         parts.append(f'{counts["busy"]} under way in another run')
     if len(reports) < total:
         parts.append(f'{total - len(reports)} not begun')
+    if empty:
+        print(f'without tissue: {", ".join(empty[:_SHOWN])}{", …" if len(empty) > _SHOWN else ""}')
     if dropped:
         print('dropped: ' + ', '.join(f'{count} {name}' for name, count in sorted(dropped.items())))
     tiles = sum(report.tiles for report in reports)
