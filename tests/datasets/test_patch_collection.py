@@ -5,8 +5,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from mmengine.dataset import ConcatDataset
 
-from histomm.datasets import PatchCollection
+from histomm.datasets import PatchCollection, SeededSampler
 from histomm.datasets.patch_collection import draw_images, subset_size
 
 SIZES = {'big': 300, 'medium': 40, 'small': 4}
@@ -124,6 +125,16 @@ def test_several_roots_and_labels(root, tmp_path):
 def test_excluded_images_do_not_count(root):
     data = PatchCollection(str(root), fraction=0.1, exclude=['big/10x/*'])
     assert data.drawn_images['big'] == (20, 200)
+
+
+def test_collections_can_be_joined(root):
+    """mmengine's ConcatDataset hands on the index that knows seed and epoch."""
+    parts = [dict(names=['big'], fraction=0.1), dict(names=['medium'], max_images=5)]
+    joined = ConcatDataset([PatchCollection(str(root), pipeline=[dict], **part) for part in parts])
+    found = [joined[index] for index in SeededSampler(joined, shuffle=False, seed=3)]
+    assert counts(str(Path(sample['img_path']).relative_to(root)) for sample in found) == {'big': 30, 'medium': 5}
+    numbers = [(s['sample_idx'].seed, s['sample_idx'].drawn, int(s['sample_idx'])) for s in found]
+    assert numbers == [(3, i, i if i < 30 else i - 30) for i in range(35)]
 
 
 @pytest.mark.parametrize(
