@@ -11,7 +11,7 @@ from histomm.datasets.transforms import read_image
 
 @pytest.fixture(scope='module')
 def patches(tmp_path_factory):
-    return draw_patches(tmp_path_factory.mktemp('drawn'), num=18, size=32)
+    return draw_patches(tmp_path_factory.mktemp('drawn'), num=36, size=32)
 
 
 def test_lists_are_disjoint_and_patients_stay_together(patches, tmp_path, capsys):
@@ -22,7 +22,7 @@ def test_lists_are_disjoint_and_patients_stay_together(patches, tmp_path, capsys
     found = {path.stem: list(csv.DictReader(path.open())) for path in tmp_path.glob('*.csv')}
     assert sorted(found) == ['test', 'train', 'train_20_0', 'train_20_1', 'val']
     paths = [row['path'] for name in ('train', 'val', 'test') for row in found[name]]
-    assert len(paths) == len(set(paths)) == 18
+    assert len(paths) == len(set(paths)) == 36
     assert all(row['label'] == row['path'].partition('/')[0] for row in found['train'])
     assert all((patches / path).is_file() and read_image(str(patches / path)) is not None for path in paths)
     folders = [{row['path'].partition('/')[0] for row in found[name]} for name in ('train', 'val', 'test')]
