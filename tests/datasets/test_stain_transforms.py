@@ -89,8 +89,8 @@ def test_macenko_is_that_of_torchstain(tissue, name):
     ours = apply(MacenkoNormalize(), image)
     assert np.abs(ours.astype(int) - expected).max() <= 1
     theirs.fit(image)
-    np.testing.assert_allclose(find_stains(image).matrix, theirs.HERef, atol=1e-9)
-    np.testing.assert_allclose(find_stains(image).strongest, theirs.maxCRef, atol=1e-9)
+    np.testing.assert_allclose(find_stains(image).matrix, theirs.HERef, atol=1e-5)
+    np.testing.assert_allclose(find_stains(image).strongest, theirs.maxCRef, rtol=1e-4)
 
 
 def test_an_image_is_its_own_target(tissue):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,9 +74,9 @@ class StainTransform(BaseTransform):
         """How many images were left as they are, in this process and its loader processes."""
         return self._unchanged.total()
 
+    @abstractmethod
     def change(self, image: np.ndarray, results: dict) -> np.ndarray | None:
         """The changed image, or None if it cannot be changed; images are (H, W, 3) uint8."""
-        raise NotImplementedError
 
     def transform(self, results: dict) -> dict:
         """Change ``results['img']``, or leave and count it."""
