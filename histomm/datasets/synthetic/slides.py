@@ -179,7 +179,7 @@ class SlidePainter:
         """Pixels of a part of level 0 that begins at a cell, ``(height, width, 3)`` uint8 RGB."""
         left, top = x // CELL, y // CELL
         right, bottom = -(-(x + width) // CELL), -(-(y + height) // CELL)
-        around = 3  # cells, of which the blur and the interpolation at the border know
+        around = 6  # cells, more than the blur and the interpolation reach: parts meet without a seam
         rows = np.clip(np.arange(top - around, bottom + around), 0, self._plan.regions.shape[0] - 1)
         columns = np.clip(np.arange(left - around, right + around), 0, self._plan.regions.shape[1] - 1)
         numbers = self._plan.regions[np.ix_(rows, columns)]
