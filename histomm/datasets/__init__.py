@@ -7,6 +7,7 @@ from .patch_collection import PatchCollection
 from .patch_dataset import PatchDataset
 from .samplers import SampleIndex, SeededSampler
 from .slide_tiles import SlideTileDataset
+from .stored_tiles import StoredTileDataset
 from .value_patches import ValuePatchDataset
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     'SampleIndex',
     'SeededSampler',
     'SlideTileDataset',
+    'StoredTileDataset',
     'ValuePatchDataset',
     'bcss',
     'transforms',

@@ -51,11 +51,27 @@ def read_image(path: str) -> np.ndarray:
             data = file.read()
     except OSError as error:
         raise UnreadableImageError(f'{path}: cannot be opened ({error.strerror}); remove or restore it') from error
+    return decode_image(data, path)
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """RGB of the bytes of an image file, as :func:`read_image` has it.
+
+    Args:
+        data: The whole file.
+        name: What messages call it.
+
+    Returns:
+        (H, W, 3) uint8, contiguous.
+
+    Raises:
+        UnreadableImageError: truncated or damaged, or of a kind that has no conversion.
+    """
     try:
         return _decode(data)
     except (*_DECODE_ERRORS, cv2.error) as error:
         raise UnreadableImageError(
-            f'{path}: cannot be read ({error}); expected a whole TIFF, PNG, JPEG or BMP with 8 or 16 bits a channel; '
+            f'{name}: cannot be read ({error}); expected a whole TIFF, PNG, JPEG or BMP with 8 or 16 bits a channel; '
             'repair or remove it'
         ) from error
 
