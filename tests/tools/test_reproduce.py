@@ -108,7 +108,9 @@ def test_recipes_share_what_is_the_same():
 def test_budget_full_is_the_shipped_configs(path):
     """Nothing but places, seeds and weights is overridden, so that the protocol is that of the configs."""
     plan = make_plan(read_recipe(path), seeds=1)
-    place = re.compile(r'data_root$|data_prefix|ann_file$|exclude_patients$|randomness\.seed|init_cfg|loss_lambda$')
+    place = re.compile(
+        r'data_root$|data_prefix|ann_file$|exclude_patients$|randomness\.seed|init_cfg|loss_lambda$|num_patches$|patch_size$'
+    )
     for run in plan.runs.values():
         # BCSS is evaluated once, on test, as nothing is chosen by its scores
         others = {key for key in run.options if not place.search(key)} - {'train_cfg.val_interval'}
@@ -157,7 +159,10 @@ def test_recipes_of_the_documents_are_plans(tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['plm-table9'], r'recipe plm-table9: no such recipe, expected a YAML file or one of plm-lambda, plm-table1'),
+        (
+            ['plm-table9'],
+            r'recipe plm-table9: no such recipe, expected a YAML file or one of .*, plm-lambda, plm-table1',
+        ),
         (['none.yaml'], r'recipe none\.yaml: no such file'),
         (['plm-table1', '--budget', 'big'], r"budgets: found no 'big', only full, small, smoke"),
         (['plm-table1', '--gpus', '4'], r'--gpus 4 needs --launcher pytorch or slurm'),
@@ -207,6 +212,41 @@ def drop_checkpoints(work):
     """Give the room back; results behind figures that stand are not needed any more."""
     for path in [*(work / 'smoke/pretrain').rglob('*.pth'), *(work / 'smoke').rglob('*.safetensors')]:
         path.unlink()
+
+
+def test_published_figures_of_patch_contrast():
+    """Tables 1 and 2 as the README of the configs has them."""
+    page = (REPO / 'configs/patch_contrast/README.md').read_text()
+    counts = re.search(r'Patches of side 50 \| ([\d |]+) \|\n.*\n\| Dice \| ([.\d |]+) \|', page)
+    sides = re.search(r'Side of 10 patches \| ([\d |]+) \|\n.*\n\| Dice \| ([.\d |]+) \|', page)
+    expected = {
+        f'{count} patches of side 50': float(dice) for count, dice in zip(*map(cells, counts.groups()), strict=True)
+    }
+    for side, dice in zip(*map(cells, sides.groups()), strict=True):
+        expected.setdefault(f'10 patches of side {side}', float(dice))
+    table1 = read_recipe(REPO / 'configs/reproduce/patch-contrast-table1.yaml')
+    assert {name: row.published['Dice, median'] for name, row in table1.rows.items()} == expected
+    plan = make_plan(table1, seeds=1)
+    for (row, _), (folder,) in plan.cells.items():
+        (training,) = plan.runs[folder].needs[:1]
+        model = merged_config(plan.runs[training], REPO).model
+        assert row == f'{model.num_patches} patches of side {model.patch_size}'
+
+
+def cells(text):
+    return text.split(' | ')
+
+
+def test_recipes_of_patch_contrast_run_whole(tmp_path):
+    for name in ('patch-contrast-table2', 'patch-contrast-table1'):
+        ran = finished(reproduce(name, '--smoke', '--work-dir', tmp_path))
+        assert ('data/monuseg' in ran) == (name == 'patch-contrast-table2')
+        path = tmp_path / 'smoke/reports' / name / 'report.md'
+        table = [line.split(' | ') for line in path.read_text().splitlines() if line.startswith('| ')]
+        plan = make_plan(read_recipe(REPO / f'configs/reproduce/{name}.yaml', 'smoke'))
+        assert len(table) == 2 + len(plan.recipe.rows)
+        assert all(re.search(r'\d \(n = 1\)$', cell) for line in table[2:] for cell in line[1::2])
+        assert '\n0 of' not in reproduce(name, '--smoke', '--work-dir', tmp_path)
 
 
 def test_plm_recipes_run_whole_and_share_their_stages(tmp_path):

@@ -119,7 +119,7 @@ def _check_metric(metric: str, run: Run, repo: Path, plan: Plan) -> None:
     given = merged_config(run, repo).get(part)
     evaluators = given if isinstance(given, (list, tuple)) else [given] if given else []
     if not any(_gives(evaluator, metric) for evaluator in evaluators):
-        columns = [name for name, column in plan.recipe.columns.items() if column.metric == metric]
+        columns = [column for row, column in plan.cells if plan.recipe.metric(row, column) == metric]
         found = ', '.join(str(evaluator.type) for evaluator in evaluators) or 'none'
         raise RecipeError(
             f'recipe {plan.recipe.path}: columns.{columns[0]}.metric: {metric!r} is not given by the {part} of '

@@ -71,9 +71,9 @@ class Plan:
     def goals(self) -> dict[str, set[str]]:
         """Folders of the runs that give figures, with the metrics that are wanted of each."""
         found: dict[str, set[str]] = {}
-        for (_, column), folders in self.cells.items():
+        for (row, column), folders in self.cells.items():
             for folder in folders:
-                found.setdefault(folder, set()).add(self.recipe.columns[column].metric)
+                found.setdefault(folder, set()).add(self.recipe.metric(row, column))
         return found
 
 

@@ -32,7 +32,7 @@ _RECIPE = (
     {'notes': list, 'names': dict, 'budgets': dict},
 )
 _COLUMN = {'stage': str, 'metric': str}, {'scale': (int, float), 'digits': int, 'statistic': str}
-_ROW = {}, {'names': dict, 'instead': dict, 'published': dict}
+_ROW = {}, {'names': dict, 'instead': dict, 'metrics': dict, 'published': dict}
 _RESERVED = {'root', 'work', 'out', 'seed'}
 _BUDGET = {'note': str}, {'names': dict, 'stages': dict, 'seeds': int}
 
@@ -77,11 +77,13 @@ class Row:
     Attributes:
         names: Values that are this row's own.
         instead: Stages to be replaced by others in this row.
+        metrics: Column to the metric that this row shows there instead of the column's own.
         published: Column to figure, as printed.
     """
 
     names: Mapping[str, object]
     instead: Mapping[str, str]
+    metrics: Mapping[str, str]
     published: Mapping[str, float | None]
 
 
@@ -116,6 +118,10 @@ class Recipe:
     rows: Mapping[str, Row]
     budget: str
     budget_note: str
+
+    def metric(self, row: str, column: str) -> str:
+        """What a cell shows."""
+        return self.rows[row].metrics.get(column, self.columns[column].metric)
 
 
 def read_recipe(path: str | Path, budget: str = FULL, names: Mapping[str, str] = MappingProxyType({})) -> Recipe:
@@ -228,13 +234,15 @@ def _column(node: object, where: str, stages: Mapping, fail: Callable[[str, str]
 
 def _row(node: object, where: str, stages: Mapping, columns: Mapping, fail: Callable[[str, str], RecipeError]) -> Row:
     _fields(node, where, _ROW, fail)
-    row = Row(node.get('names', {}), node.get('instead', {}), node.get('published', {}))
+    row = Row(*(node.get(name, {}) for name in ('names', 'instead', 'metrics', 'published')))
     for name in row.names:
         if name in stages or name in _RESERVED:
             raise fail(f'{where}.names.{name}', 'is the name of a stage, or of what the tool itself gives')
     for name, other in row.instead.items():
         _known(name, stages, f'{where}.instead', 'stage', fail)
         _known(other, stages, f'{where}.instead.{name}', 'stage', fail)
+    for name in row.metrics:
+        _known(name, columns, f'{where}.metrics', 'column', fail)
     for name, value in row.published.items():
         _known(name, columns, f'{where}.published', 'column', fail)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):

@@ -53,7 +53,8 @@ def rows(plan: Plan, records: Records) -> tuple[list[str], list[list[str | None]
 def _ours(plan: Plan, records: Records, row: str, name: str) -> str:
     column, folders = plan.recipe.columns[name], plan.cells[row, name]
     runs = [plan.runs[folder] for folder in folders]
-    values = [records.read(run)['metrics'][column.metric] for run in runs if records.finished(run)]
+    metric = plan.recipe.metric(row, name)
+    values = [records.read(run)['metrics'][metric] for run in runs if records.finished(run)]
     if values:
         return cell_text(values, len(runs), column)
     return BEGUN if any(records.read(run) and not records.changes(run) for run in runs) else NOT_RUN

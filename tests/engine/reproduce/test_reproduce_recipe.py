@@ -35,6 +35,7 @@ def put(node, dotted, value):
         ),
         ('stages/make/metrics', 3, r'stages\.make\.metrics: is 3, expected str'),
         ('columns/AP/metrics', 'x', r'columns\.AP\.metrics: is no known field'),
+        ('rows/first/metrics', {'PA': 'x'}, r"rows\.first\.metrics: 'PA' is no column, expected one of AP"),
         ('rows/first/published/PA', 1, r"rows\.first\.published: 'PA' is no column, expected one of AP"),
         ('rows/first/published/AP', 'high', r"rows\.first\.published\.AP: is 'high', expected a number or null"),
         ('rows/first/instead', {'fine': 'x'}, r"rows\.first\.instead\.fine: 'x' is no stage"),

@@ -33,6 +33,15 @@ def test_figures_stand_beside_the_published_ones(toy):
     assert rows(plan, records)[1] == [['first', '55.0 ± 7.1 (n = 2 of 3)', '52.3'], ['second', 'not run yet', None]]
 
 
+def test_a_row_shows_another_metric(toy):
+    toy.recipe['rows']['first']['metrics'] = {'AP': 'coco/segm_mAP'}
+    config = toy.repo / 'configs/toy.py'
+    config.write_text(config.read_text().replace("metric=['bbox']", "metric=['bbox', 'segm']"))
+    parts, _ = toy.run(seeds=1)
+    # the toy's training gives .5 for boxes and half of it for masks
+    assert [line[1] for line in rows(parts[0], parts[1])[1]] == ['25.0 (n = 1)', '50.0 (n = 1)']
+
+
 def test_begun_is_told_from_not_run(toy):
     plan, records, _ = toy.parts(toy.plan())
     records.begin(plan.runs['fine/two/seed1'])
