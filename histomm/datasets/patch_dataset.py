@@ -101,6 +101,11 @@ class PatchDataset(BaseDataset):
         )
         self.data_root = data_root
 
+    @property
+    def _name(self) -> str:
+        """Name of the class, for messages."""
+        return type(self).__name__
+
     def _check_arguments(self) -> None:
         if self.unreadable not in ('raise', 'skip'):
             raise ValueError(f"PatchDataset: unreadable is {self.unreadable!r}, expected 'raise' or 'skip'")
@@ -164,10 +169,10 @@ class PatchDataset(BaseDataset):
             kept = [pair for pair in pairs if not fnmatchcase(pair[part], pattern)]
             if len(kept) == len(pairs):
                 print_log(
-                    f'PatchDataset: exclude pattern {pattern!r} matches no file', 'current', level=logging.WARNING
+                    f'{self._name}: exclude pattern {pattern!r} matches no file', 'current', level=logging.WARNING
                 )
             if not kept:
-                raise ValueError(f'PatchDataset: exclude pattern {pattern!r} leaves no images of {len(pairs)}')
+                raise ValueError(f'{self._name}: exclude pattern {pattern!r} leaves no images of {len(pairs)}')
             pairs = kept
         return pairs
 
@@ -179,18 +184,18 @@ class PatchDataset(BaseDataset):
         excluded = set().union(*map(read_participants, self.exclude_patients))
         found = [tcga_participant(path) for path, _ in items]
         unnamed = [path for (path, _), name in zip(items, found, strict=True) if name is None]
-        warn_unnamed(unnamed, len(items), 'PatchDataset')
+        warn_unnamed(unnamed, len(items), self._name)
         shared = excluded.intersection(found)
         kept = [item for item, name in zip(items, found, strict=True) if name not in excluded]
         what = f'{len(items) - len(kept)} of {len(items)} images, of {len(shared)} participants that {lists} names'
         if shared and self.patient_overlap == 'raise':
             raise PatientOverlapError(
-                f'PatchDataset: found {what}, {some(shared)}, expected none; '
+                f'{self._name}: found {what}, {some(shared)}, expected none; '
                 "remove them or set patient_overlap='exclude'"
             )
         if not kept:
-            raise ValueError(f'PatchDataset: leaving out {what}, leaves no images; use other images')
-        print_log(f'PatchDataset: left out {what}', 'current')
+            raise ValueError(f'{self._name}: leaving out {what}, leaves no images; use other images')
+        print_log(f'{self._name}: left out {what}', 'current')
         return kept
 
     def _numbers(self, items: list[Item]) -> dict[str, int]:
@@ -266,7 +271,7 @@ class PatchDataset(BaseDataset):
             if isinstance(wanted, SampleIndex):
                 idx = SampleIndex(idx, wanted.seed, wanted.epoch, wanted.drawn)
         raise UnreadableImageError(
-            f'PatchDataset: {self.max_refetch + 1} unreadable images in a row, expected most to be good; '
+            f'{self._name}: {self.max_refetch + 1} unreadable images in a row, expected most to be good; '
             f'the last: {last}'
         )
 
@@ -283,6 +288,6 @@ class PatchDataset(BaseDataset):
         """Log how many files were skipped and their names, if any were, and return the names."""
         names = self.unreadable_files()
         if names:
-            text = f'PatchDataset: {len(names)} of {len(self)} images could not be read and were skipped: '
+            text = f'{self._name}: {len(names)} of {len(self)} images could not be read and were skipped: '
             print_log(text + ', '.join(names), 'current', level=logging.WARNING)
         return names

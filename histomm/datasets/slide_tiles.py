@@ -188,7 +188,8 @@ class SlideTileDataset(PatchDataset):
 
     def _slide(self, idx: int) -> Slide:
         name = self.data_list.name(idx)
-        return self._cache.get(os.path.join(self.roots[0], name), self._mpp.get(name))
+        mpp = self._mpp.get(name, self._mpp.get(os.path.basename(name)))
+        return self._cache.get(os.path.join(self.roots[0], name), mpp)
 
     def _read(self, idx: int) -> np.ndarray:
         rows = self.data_list

@@ -135,7 +135,7 @@ class Slide:
         scale_x, scale_y = self.scale(mpp)
         if width < 1 or height < 1:
             raise ValueError(f'{self.path}: region of {width}×{height} pixels, expected at least 1×1')
-        return self._read(x, y, width, height, scale_x, scale_y)
+        return self._read(float(x), float(y), int(width), int(height), scale_x, scale_y)
 
     def thumbnail(self, max_side: int = 1024) -> np.ndarray:
         """The whole slide as uint8 RGB, its longer side ``max_side`` pixels, or level 0 where that is smaller."""
@@ -154,7 +154,7 @@ class Slide:
 
     def locate(self, x: float, y: float, width: int, height: int, mpp: float | None = None) -> tuple[int, Box]:
         """Where :meth:`read` finds its pixels: the level, and (x1, y1, x2, y2) there, perhaps beyond the border."""
-        return self._locate(x, y, width, height, *self.scale(mpp))
+        return self._locate(float(x), float(y), int(width), int(height), *self.scale(mpp))
 
     def read_level(self, level: int, box: Box) -> np.ndarray:
         """Pixels of ``level`` in (x1, y1, x2, y2), uint8 RGB, white beyond the border (or an error)."""

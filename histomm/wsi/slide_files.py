@@ -9,7 +9,7 @@ SUFFIXES = ('bif', 'czi', 'dcm', 'mrxs', 'ndpi', 'qptiff', 'scn', 'svs', 'svslid
 
 
 def find_slides(root: str | os.PathLike) -> list[Path]:
-    """Slides below ``root``, by suffix and through all levels, sorted; ``root`` itself if it is a file.
+    """Slides below ``root``, by suffix and through all levels but hidden ones, sorted; ``root`` itself if it is a file.
 
     Of the DICOM files of one series, which are the levels of a slide, its label and so on, the largest stands for all.
 
@@ -23,7 +23,8 @@ def find_slides(root: str | os.PathLike) -> list[Path]:
     if root.is_file():
         return [root]
     found = [path for path in root.rglob('*') if path.suffix.lower().lstrip('.') in SUFFIXES and path.is_file()]
-    found = _without_levels(sorted(path for path in found if not path.name.startswith('.')))
+    shown = [path for path in found if not any(part.startswith('.') for part in path.relative_to(root).parts)]
+    found = _without_levels(sorted(shown))
     if not found:
         raise ValueError(f'{root}: no slide in it or below, expected files with a suffix of {", ".join(SUFFIXES)}')
     return found

@@ -1,8 +1,10 @@
 import itertools
 import pickle
+import shutil
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from torch.utils.data import DataLoader
 
@@ -10,6 +12,8 @@ from histomm.datasets import NeighbourhoodSampler, SampleIndex, SeededSampler, S
 from histomm.datasets.patients import PatientOverlapError
 from histomm.datasets.synthetic import write_layout
 from histomm.datasets.transforms.loading import UnreadableImageError
+from histomm.doctor.data_check import check_dataset
+from histomm.doctor.findings import Report
 from histomm.registry import DATASETS
 from histomm.wsi.reader import open_slide
 from histomm.wsi.tile_reading import read_tiles
@@ -86,7 +90,7 @@ class TestSamples:
         dataset = build(slides, exclude_patients=str(tmp_path / 'test.txt'))
         assert {sample[:12] for sample in dataset.data_list.names} == {names[2][:12]}
         assert len(dataset) == 50
-        with pytest.raises(PatientOverlapError, match='found 2 of 3 images, of 1 participants'):
+        with pytest.raises(PatientOverlapError, match='SlideTileDataset: found 2 of 3 images, of 1 participants'):
             build(slides, exclude_patients=str(tmp_path / 'test.txt'), patient_overlap='raise')
         assert len(build(slides, exclude=['*-DX2.tif'])) == 100
 
@@ -105,8 +109,6 @@ class TestErrors:
             build(slides, tiles=str(tmp_path / 'none.parquet'))
 
     def test_slide_without_a_pixel_size(self, slides, tmp_path):
-        import tifffile
-
         tifffile.imwrite(tmp_path / 'bare.tif', np.zeros((256, 256, 3), np.uint8), photometric='rgb', tile=(128, 128))
         table = tiles_of_slide('bare.tif', np.array([[0, 0]]), 64, 1.0, np.ones(1))
         write_tiles(tmp_path / 'tiles.parquet', table)
@@ -134,6 +136,18 @@ class TestErrors:
             np.testing.assert_array_equal(again[SampleIndex(index, 1, 2)]['img'], sample['img'])
         assert set(dataset.unreadable_files()) == {str(broken)}
 
+    def test_doctor_reads_some_tiles(self, slides, tmp_path):
+        options = dict(type='histomm.SlideTileDataset', tiles=str(slides / 'tiles.parquet'))
+        report = Report()
+        check_dataset(report, 'train', dict(options, data_root=str(slides / 'slides')))
+        assert not report.faults
+        folder = tmp_path / 'slides'
+        shutil.copytree(slides / 'slides', folder)
+        broken = sorted(folder.iterdir())[0]
+        broken.write_bytes(b'')
+        check_dataset(report, 'train', dict(options, data_root=str(folder)))
+        assert f'{broken} is not readable at (0, 0) ({broken}: cannot be opened as a slide' in str(report.faults[0])
+
 
 class TestLoading:
     def test_views_do_not_depend_on_workers_nor_on_order(self, slides):
@@ -147,6 +161,15 @@ class TestLoading:
             views = loaded(dataset, sampler, workers, context, size)
             assert views.keys() == truth.keys()
             assert all(torch.equal(a, b) for key in truth for a, b in zip(views[key], truth[key], strict=True))
+
+    def test_mpp_table_may_name_the_file_alone(self, tmp_path):
+        (tmp_path / 'deep').mkdir()
+        image = np.full((256, 256, 3), 99, np.uint8)
+        tifffile.imwrite(tmp_path / 'deep/bare.tif', image, photometric='rgb', tile=(128, 128))
+        write_tiles(tmp_path / 't.parquet', tiles_of_slide('deep/bare.tif', np.array([[8, 8]]), 64, 1.0, np.ones(1)))
+        (tmp_path / 'mpp.csv').write_text('slide,mpp\nbare.tif,0.5\n')
+        dataset = SlideTileDataset(str(tmp_path), str(tmp_path / 't.parquet'), mpp_table=str(tmp_path / 'mpp.csv'))
+        assert (dataset[0]['img'] == 99).all()
 
     def test_pickled_data_set_reads_the_same(self, slides):
         dataset = build(slides, VIEWS)

@@ -68,6 +68,11 @@ class TestPixels:
         moved, _ = cv2.phaseCorrelate(own.mean(-1), expected.mean(-1).astype(float))
         assert np.hypot(*moved) < 0.6
 
+    def test_numbers_may_be_those_of_numpy(self, path):
+        slide = open_slide(path)
+        numbers = np.int64(40), np.int64(20), np.int32(60), np.int32(50), np.float64(0.8)
+        np.testing.assert_array_equal(slide.read(*numbers), slide.read(40, 20, 60, 50, 0.8))
+
     def test_a_finer_resolution_than_there_is_enlarges_level_zero(self, path, image):
         own = open_slide(path).read(100, 100, 200, 120, 0.25)
         np.testing.assert_array_equal(own, cv2.resize(image[100:160, 100:200], (200, 120)))
@@ -321,7 +326,7 @@ class TestFinding:
         np.testing.assert_array_equal(open_slide(copy).read(0, 0, 9, 9), image[:9, :9])
 
     def test_slides_of_a_folder(self, tmp_path):
-        for name in ['b/x.SVS', 'a.tiff', 'a.txt', '.hidden.tif', 'b/c/y.mrxs']:
+        for name in ['b/x.SVS', 'a.tiff', 'a.txt', '.hidden.tif', '.trash/z.tif', 'b/c/y.mrxs']:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()
         found = [path.relative_to(tmp_path).as_posix() for path in find_slides(tmp_path)]
