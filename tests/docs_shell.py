@@ -42,6 +42,7 @@ PARSED_ONLY = {
     'tools/benchmarks/slides.py': 'takes minutes; run small by tests/tools/test_slides_benchmark.py',
     'tools/benchmarks/step.py': 'takes minutes; run small by tests/tools/test_benchmarks.py',
     'tools/benchmarks/features.py': 'takes minutes; run small by tests/tools/test_features_benchmark.py',
+    'tools/benchmarks/tiling.py': 'takes minutes; run small by tests/tools/test_benchmarks.py',
     'tools/reproduce.py': 'takes minutes; run by tests/tools/test_reproduce.py',
     'tools/setup/install_mmcv.py': 'compiles mmcv; run by make setup, and in parts by tests/tools/test_install_mmcv.py',
 }

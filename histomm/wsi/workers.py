@@ -7,6 +7,7 @@ library, costs the item it worked on and no other: its result is a :class:`Worke
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -85,6 +86,7 @@ _END = object()
 
 def _begin_worker() -> None:
     cv2.setNumThreads(0)  # there are as many workers as cores
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the calling process says that it was interrupted
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
