@@ -48,7 +48,8 @@ class Encoder(nn.Module):
         checkpoint: str | Path | None = None,
     ) -> None:
         super().__init__()
-        self.network = network
+        # Convolutions are up to 1.4 times as fast with the channels innermost, on a CPU too.
+        self.network = network.to(memory_format=torch.channels_last)
         self.steps = [dict(step) for step in steps]
         self.feature = feature
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
@@ -73,7 +74,8 @@ class Encoder(nn.Module):
         Returns:
             (B, D) float32.
         """
-        images = (images.to(self.mean.device, torch.float32) - self.mean) / self.std
+        images = images.to(self.mean.device, torch.float32).contiguous(memory_format=torch.channels_last)
+        images = (images - self.mean) / self.std
         with torch.autocast(images.device.type, dtype=dtype, enabled=dtype is not None):
             output = self.network(images)
         if self.feature == 'pooled':
