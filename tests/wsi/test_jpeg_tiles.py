@@ -1,3 +1,6 @@
+import gc
+import os
+
 import numpy as np
 import openslide
 import pytest
@@ -91,6 +94,17 @@ def test_other_compressions_are_left_to_openslide(tmp_path, image):
     path = tmp_path / 'deflate.tif'
     tifffile.imwrite(path, image, photometric='rgb', tile=(256, 256), compression='deflate', metadata=None)
     assert jpeg_levels(path, ((1117, 719),)) == []
+
+
+def test_files_are_released_with_or_without_close(path):
+    gc.collect()
+    before = len(os.listdir('/proc/self/fd'))
+    for _ in range(5):
+        open_slide(path).read(0, 0, 9, 9)
+        with open_slide(path) as slide:
+            slide.read(0, 0, 9, 9)
+    gc.collect()
+    assert len(os.listdir('/proc/self/fd')) == before
 
 
 def test_decoded_tiles_are_kept_within_bounds(path, monkeypatch):

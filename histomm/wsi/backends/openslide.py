@@ -1,6 +1,7 @@
 """Slides through OpenSlide: Aperio, Hamamatsu, Leica, MIRAX, Philips, Ventana, Zeiss, DICOM and tiled TIFF."""
 
 import os
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,10 @@ class OpenSlideBackend:
         self.mpp = _mpp(self._slide.properties)
         self.vendor = self._slide.properties.get('openslide.vendor', '')
         self._direct = jpeg_levels(path, self.level_sizes) if self.vendor in ('aperio', 'generic-tiff') else []
-        self._file = os.open(path, os.O_RDONLY) if self._direct else None
+        self._file: int | None = None
+        if self._direct:
+            self._file = os.open(path, os.O_RDONLY)
+            self._release = weakref.finalize(self, os.close, self._file)  # also where nobody calls close
 
     @property
     def interpolates(self) -> bool:
@@ -72,7 +76,7 @@ class OpenSlideBackend:
         """Release the file."""
         self._slide.close()
         if self._file is not None:
-            os.close(self._file)
+            self._release()
             self._file = None
 
 
