@@ -145,6 +145,50 @@ def test_kinds_without_a_conversion(tmp_path, image):
     tifffile.imwrite(path, image.astype(np.float32), metadata=None, **RGB)
     with pytest.raises(ValueError, match=r'kind.tif: cannot be .* its pixels are float32, expected 8- or 16-bit'):
         open_slide(path)
-    Image.fromarray(image).save(path, compression='tiff_lzw')
-    with pytest.raises(ValueError, match='its compression LZW is read with imagecodecs; pip install imagecodecs'):
+    Image.fromarray(image[..., 0] > 99).save(path, compression='group4')
+    with pytest.raises(ValueError, match='its pixels are bool, expected 8- or 16-bit'):
         open_slide(path)
+    write_tagged(path, image, 50002)
+    with pytest.raises(ValueError, match='its compression JPEGXL is read with imagecodecs; pip install imagecodecs'):
+        open_slide(path)
+
+
+def write_tagged(path, image, compression):
+    """An uncompressed file that says otherwise."""
+    tifffile.imwrite(path, image, metadata=None, **RGB)
+    with tifffile.TiffFile(path, mode='r+') as file:
+        file.pages[0].tags['Compression'].overwrite(compression)
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'RGBA'])
+@pytest.mark.parametrize('predictor', [1, 2])
+def test_lzw_strips(tmp_path, image, mode, predictor):
+    path = tmp_path / 'lzw.tif'
+    source = Image.fromarray(image)
+    source.putalpha(Image.fromarray(image[..., 1]))
+    source = source.convert(mode)
+    source.save(path, compression='tiff_lzw', tiffinfo={317: predictor, 278: 40})
+    with tifffile.TiffFile(path) as file:
+        assert (file.pages[0].predictor, file.pages[0].compression, file.pages[0].is_tiled) == (predictor, 5, False)
+    truth = np.asarray(source)
+    if mode == 'RGBA':
+        truth = np.rint(truth[..., :3] * (truth[..., 3:] / 255) + 255.0 - truth[..., 3:])
+    elif mode == 'L':
+        truth = np.repeat(truth[..., None], 3, axis=2)
+    slide = open_slide(path)
+    assert slide.backend == 'tifffile'
+    np.testing.assert_array_equal(slide.read(0, 0, 450, 310), truth)
+
+
+def test_lzw_of_16_bits(tmp_path, image):
+    path = tmp_path / 'lzw.tif'
+    deep = cv2.cvtColor(image, cv2.COLOR_RGB2BGR).astype(np.uint16) * 257
+    cv2.imwrite(str(path), deep, [cv2.IMWRITE_TIFF_COMPRESSION, 5])
+    np.testing.assert_array_equal(open_slide(path).read(0, 0, 450, 310), image)
+    start = path.read_bytes()
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        place, count = page.dataoffsets[0], page.databytecounts[0]
+    path.write_bytes(start[:place] + b'\xff' * count + start[place + count :])
+    with pytest.raises(ValueError, match=r'lzw.tif: region x 0 to 9, y 0 to 9 of level 0 cannot be read'):
+        open_slide(path).read(0, 0, 9, 9)

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from histomm.wsi.backends.base import RegionError, SlideFormatError, mpp_of_resolution, over_white
+from histomm.wsi.backends.lzw import LZW, decode_lzw
 
 _JPEG = 7  # tags of TIFF and their values
 _RGB, _YCBCR, _BLACK_IS_ZERO, _WHITE_IS_ZERO = 2, 6, 1, 0
@@ -106,6 +107,8 @@ class TiffBackend:
                 raise EOFError('the file is truncated')
             if page.compression == _JPEG:
                 return _decode_jpeg(data, page.jpegtables, page.photometric)
+            if page.compression == LZW:
+                return decode_lzw(data, page, _segment_shape(page, index))
             decoded = page.decode(data, index)[0]
         except _DECODE_ERRORS as error:
             raise RegionError(f'tile {index} of {page.imagewidth}×{page.imagelength} pixels: {error}') from error
@@ -139,7 +142,7 @@ def _check_page(page: Any, known: Any) -> None:
         raise SlideFormatError(f'its pixels are {page.photometric!s}, expected RGB, YCbCr or grey')
     if page.dtype is None or page.dtype.name not in ('uint8', 'uint16'):
         raise SlideFormatError(f'its pixels are {page.dtype}, expected 8- or 16-bit unsigned integers')
-    if page.compression not in (1, _JPEG):
+    if page.compression not in (1, _JPEG, LZW):
         try:
             known[page.compression]
         except KeyError:
@@ -147,6 +150,16 @@ def _check_page(page: Any, known: Any) -> None:
             raise SlideFormatError(
                 f'its compression {name} is read with imagecodecs; pip install imagecodecs'
             ) from None
+
+
+def _segment_shape(page: Any, index: int) -> tuple[int, int, int]:
+    """Height, width and samples of a tile, or of a strip, of which the last is shorter."""
+    samples = 1 if page.planarconfig == 2 else page.samplesperpixel
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth, samples
+    rows = min(page.rowsperstrip, page.imagelength)
+    first = index % math.ceil(page.imagelength / rows) * rows
+    return min(rows, page.imagelength - first), page.imagewidth, samples
 
 
 def _paste(canvas: np.ndarray, segment: np.ndarray, left: int, top: int) -> None:
