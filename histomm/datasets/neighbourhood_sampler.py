@@ -69,5 +69,7 @@ class NeighbourhoodSampler(SeededSampler):
         """Number of the neighbourhood of each tile, (n,) from 0."""
         shift_x, shift_y = rng.integers(self.side, size=2)
         columns, rows = (self._x + shift_x) // self.side, (self._y + shift_y) // self.side
-        cells = np.stack([self._slide, rows, columns])
-        return np.unique(cells, axis=1, return_inverse=True)[1].reshape(-1)
+        cells = self._slide.astype(np.int64)
+        for place in (rows - rows.min(), columns - columns.min()):
+            cells = cells * (place.max() + 1) + place  # one number each: arrays of millions are sorted at once
+        return np.unique(cells, return_inverse=True)[1]
