@@ -24,6 +24,7 @@ from histomm.visualization.panels import write_picture
 from histomm.visualization.patch_reader import PatchReader
 from histomm.wsi.geojson import Feature, feature_of_polygon, write_geojson
 from histomm.wsi.outlines import Polygon
+from histomm.wsi.reader import read_mpp_table
 from histomm.wsi.tile_table import read_tiles
 
 
@@ -38,6 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--images', type=Path, help='folder of the images, for pictures of patches')
     parser.add_argument('--slides', type=Path, help='folder of the slides, for pictures of tiles and slides')
     parser.add_argument('--tiles', type=Path, help='tile table that the features were extracted with')
+    parser.add_argument('--mpp-table', type=Path, help='CSV slide,mpp for slides whose file does not say')
     parser.add_argument('--show', type=int, default=24, help='clusters in nearest.png, the largest (default: 24)')
     parser.add_argument('--nearest', type=int, default=3, help='patches of each (default: %(default)s)')
     parser.add_argument('--max-slides', type=int, default=20, help='slides to paint (default: %(default)s)')
@@ -111,7 +113,7 @@ def paint_slides(reader: PatchReader, content: FeatureSet, clusters: Clusters, a
     painted = sorted(set(content.names))[: args.max_slides]
     for name in painted:
         rows = np.flatnonzero(content.names == name)
-        slide = reader.cache.get(reader.path(name))
+        slide = reader.slide(name)
         thumbnail, boxes = slide.thumbnail(1024), reader.boxes(rows)
         zoom = np.tile(np.array(thumbnail.shape[1::-1]) / slide.size, 2)
         stem = args.out / name.replace('/', '_')
@@ -127,7 +129,8 @@ def run(args: argparse.Namespace) -> None:
     content = join_features([read_features(path) for path in args.features])
     root = args.slides or args.images
     tiles = read_tiles(args.tiles) if args.tiles else None
-    reader = PatchReader(content.names, content.coords, root, tiles) if root else None
+    mpp = read_mpp_table(args.mpp_table) if args.mpp_table else None
+    reader = PatchReader(content.names, content.coords, root, tiles, mpp) if root else None
     clusters, bend, variances = choose(content, args)
     chosen = len(clusters.centres)
     write_tables(content, clusters, args, dict(ks=args.ks, explained_variance=variances, elbow=bend, k=chosen))

@@ -105,11 +105,12 @@ def outputs(source: Source, out: str) -> list[tuple[Path, Source]]:
         return [(path, source)]
     if source.coords is None:
         raise ValueError(f'--out {out} has the suffix {path.suffix!r}, expected one of {", ".join(SUFFIXES)}')
-    names = np.array(source.names)
-    files = {name: path / f'{Path(name).with_suffix("")}.h5' for name in dict.fromkeys(source.names)}
-    if len(set(files.values())) < len(files):
+    names, numbers, counts = np.unique(source.names, return_inverse=True, return_counts=True)
+    files = [path / f'{Path(name).with_suffix("")}.h5' for name in names]
+    if len(set(files)) < len(files):
         raise ValueError(f'{out}: slides that differ in their suffix alone would share a file; use --out FILE.h5')
-    return [(file, subset(source, np.flatnonzero(names == name))) for name, file in files.items()]
+    rows = np.split(np.argsort(numbers, kind='stable'), np.cumsum(counts)[:-1])
+    return [(file, subset(source, members)) for file, members in zip(files, rows, strict=True)]
 
 
 def provenance(encoder: Encoder) -> dict:

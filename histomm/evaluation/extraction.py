@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from mmcv.transforms import Compose
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -144,6 +145,8 @@ def images_source(
 
 def tiles_source(root: str | Path, tiles: TileTable, steps: Sequence[dict], mpp: dict | None = None) -> Source:
     """Tiles of slides below a folder; arguments as for :class:`SlideTiles`."""
+    if not len(tiles):
+        raise ValueError('the tile table has no tiles, expected one or more; make it with other tissue settings')
     coords = np.stack((tiles.x, tiles.y), axis=1).astype(np.int64)
     names = [str(name) for name in tiles.slide]
     rows = [f'{name} {x} {y} {s} {m}' for name, (x, y), s, m in zip(names, coords, tiles.size, tiles.mpp, strict=True)]
@@ -188,6 +191,7 @@ def extract(encoder: Encoder, source: Source, path: str | Path, loading: Loading
         encoder = encoder.to(loading.device)
         for span, features in zip(missing, _parts(encoder, source, missing, loading), strict=True):
             writer.write(span[0], features)
+            print_log(f'{path}: {span[1]:,} of {len(source.names):,} features', 'current')
     writer.finish(source.names, source.coords, source.labels, source.classes, provenance)
     return {'total': len(source.names), 'new': sum(end - start for start, end in missing)}
 

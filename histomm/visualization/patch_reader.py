@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from histomm.datasets.transforms import read_image
-from histomm.wsi.reader import SlideCache
+from histomm.wsi.reader import Slide, SlideCache
 from histomm.wsi.tile_table import TileTable
 
 Place = tuple[str, int, int]
@@ -22,15 +22,21 @@ class PatchReader:
         coords: (n, 2) of the feature file, or ``None`` for images.
         root: Folder of the images or of the slides.
         tiles: Where the tiles lie; needed for tiles, whose size a feature file does not have.
+        mpp: µm per level-0 pixel of slides whose file does not say, by file name.
 
     Raises:
         ValueError: tiles without a table, or a table that lacks some of them.
     """
 
     def __init__(
-        self, names: Sequence[str], coords: np.ndarray | None, root: str | Path, tiles: TileTable | None = None
+        self,
+        names: Sequence[str],
+        coords: np.ndarray | None,
+        root: str | Path,
+        tiles: TileTable | None = None,
+        mpp: dict[str, float] | None = None,
     ) -> None:
-        self.names, self.coords, self.root = names, coords, os.fspath(root)
+        self.names, self.coords, self.root, self.mpp = names, coords, os.fspath(root), mpp or {}
         if coords is None:
             return
         if tiles is None:
@@ -53,6 +59,10 @@ class PatchReader:
         """Path of a slide or an image."""
         return os.path.join(self.root, name)
 
+    def slide(self, name: str) -> Slide:
+        """A slide by its name, kept open."""
+        return self.cache.get(self.path(name), self.mpp.get(os.path.basename(name)))
+
     def read(self, row: int, size: int) -> np.ndarray:
         """Image of a row at (size, size), uint8 RGB; what is not square is cut around its centre."""
         name = str(self.names[row])
@@ -61,7 +71,7 @@ class PatchReader:
         else:
             x, y = (int(value) for value in self.coords[row])
             side = int(self.tiles.size[row])
-            image = self.cache.get(self.path(name)).read(x, y, side, side, float(self.tiles.mpp[row]))
+            image = self.slide(name).read(x, y, side, side, float(self.tiles.mpp[row]))
         height, width = image.shape[:2]
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
@@ -71,6 +81,6 @@ class PatchReader:
     def boxes(self, rows: np.ndarray) -> np.ndarray:
         """(x1, y1, x2, y2) of tiles in level-0 px, (len(rows), 4) float64."""
         corners = self.coords[rows].astype(np.float64)
-        slides = [self.cache.get(self.path(str(self.names[row]))) for row in rows]
+        slides = [self.slide(str(self.names[row])) for row in rows]
         scales = np.array([slide.scale(float(self.tiles.mpp[row])) for slide, row in zip(slides, rows, strict=True)])
         return np.concatenate((corners, corners + scales * self.tiles.size[rows, None]), axis=1)

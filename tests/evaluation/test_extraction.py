@@ -145,6 +145,8 @@ def test_errors_name_the_file(encoder, slide, tmp_path):
         images_source('none', encoder.steps)
     with pytest.raises(FileNotFoundError, match=r'1 of 1 slides of the tile table are not below .*, such as one\.tif'):
         tiles_source(root / 'images', tiles, encoder.steps)
+    with pytest.raises(ValueError, match='the tile table has no tiles'):
+        tiles_source(root / 'slides', tiles.select(np.zeros(35, bool)), encoder.steps)
     (tmp_path / 'bad').mkdir()
     (tmp_path / 'bad/broken.png').write_bytes(b'\x89PNG\r\n\x1a\n')
     with pytest.raises(ValueError, match=r'broken\.png: cannot be read'):

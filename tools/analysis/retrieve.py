@@ -16,6 +16,7 @@ from histomm.visualization.clusters import PATCH
 from histomm.visualization.panels import SUFFIXES, check_picture_path, write_picture
 from histomm.visualization.patch_reader import PatchReader
 from histomm.visualization.retrieval import draw_retrieval
+from histomm.wsi.reader import read_mpp_table
 from histomm.wsi.tile_table import read_tiles
 
 
@@ -32,6 +33,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     source.add_argument('--images', type=Path, help='folder of the images')
     source.add_argument('--slides', type=Path, help='folder of the slides')
     parser.add_argument('--tiles', type=Path, help='tile table that the features were extracted with')
+    parser.add_argument('--mpp-table', type=Path, help='CSV slide,mpp for slides whose file does not say')
     parser.add_argument('--out', type=Path, required=True, help=f'picture, {", ".join(SUFFIXES)}')
     return parser.parse_args(argv)
 
@@ -80,7 +82,8 @@ def run(args: argparse.Namespace) -> str:
     check_picture_path(args.out)
     content = join_features([read_features(path) for path in args.features])
     tiles = read_tiles(args.tiles) if args.tiles else None
-    reader = PatchReader(content.names, content.coords, args.slides or args.images, tiles)
+    mpp = read_mpp_table(args.mpp_table) if args.mpp_table else None
+    reader = PatchReader(content.names, content.coords, args.slides or args.images, tiles, mpp)
     groups = groups_of(list(content.names), args.groups) if args.groups else None
     queries = choose_queries(content, args)
     rows, similar = retrieve(content.features, queries, args.k, groups)
