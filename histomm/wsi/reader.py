@@ -48,7 +48,8 @@ class Slide:
     """A slide, read by level-0 position at any resolution.
 
     It can be pickled and survives a fork: the file is opened anew in the process that reads it. A closed slide opens
-    again when it is read. Arguments and errors are those of :func:`open_slide`.
+    again when it is read. Several threads may not read at a time. Arguments and errors are those of
+    :func:`open_slide`.
 
     Attributes:
         path: The file.
