@@ -15,6 +15,10 @@ from .label_maps import ConversionError
 
 RECIPE = 'conversion.json'
 """File in a converted folder that says what it was made from, and how."""
+FRACTIONS = (5, 10, 20, 50)
+"""Percent of the training images in the lists of draws; 100 % is the training part itself."""
+DRAWS = 5
+"""Lists of each of :data:`FRACTIONS`."""
 JOURNAL = 'journal.jsonl'
 """File in a folder that is not finished: what of it is."""
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from .conversion import claim, convert_each, write_png
+from .conversion import DRAWS, FRACTIONS, claim, convert_each, write_png
 from .label_maps import ConversionError
 
 IGNORED = 255
@@ -100,15 +100,16 @@ def write_tiles(
 ) -> None:
     """Write all tiles into ``out``, whole or not at all; a stopped run goes on after the last finished picture.
 
-    ``<split>/{img,mask}/<name>_x<x>_y<y>.png``, ``summary.csv`` (a row a picture: group, split, tiles and pixels of
-    each class) and ``conversion.json``.
+    ``<split>/{img,mask}/<name>_x<x>_y<y>.png``, ``train_<percent>_<draw>.txt`` (names of the tiles in draws of a share
+    of the training part), ``summary.csv`` (a row a picture: group, split, tiles and pixels of each class) and
+    ``conversion.json``.
 
     Args:
         sources: Pictures.
         splits: Split of each group.
         classes: Names of the classes 0, 1, ….
         out: New or empty folder, or one that this function made of the same files and options.
-        recipe: Options that the tiles depend on; ``dataset`` names the converter.
+        recipe: Options that the tiles depend on; ``dataset`` names the converter, ``seed`` is that of the draws.
 
     Raises:
         ConversionError: two pictures of one name, one that cannot be read, no tile at all, or another content of
@@ -129,6 +130,7 @@ def write_tiles(
     if not any(row['tiles'] for row in rows):
         raise ConversionError(f'none of {len(rows)} pictures gave a tile, expected one or more; check the data')
     _check_files(partial, rows)
+    _write_draws(partial, recipe['seed'])
     _write_summary(partial / 'summary.csv', rows, classes)
     partial.replace(out)
     for split in SPLITS:
@@ -167,6 +169,16 @@ def _check_files(out: Path, rows: Sequence[Mapping]) -> None:
             found = sum(1 for _ in (out / split / kind).glob('*.png'))
             if found != expected:
                 raise ConversionError(f'{out / split / kind} holds {found} tiles, expected {expected}; remove {out}')
+
+
+def _write_draws(out: Path, seed: int) -> None:
+    """Write the draws of the training tiles; within one a smaller share lies in a larger one, and none is empty."""
+    names = sorted(path.stem for path in (out / 'train' / 'img').glob('*.png'))
+    for draw in range(DRAWS):
+        drawn = np.random.default_rng(seed + draw).permutation(names).tolist()
+        for percent in FRACTIONS:
+            chosen = sorted(drawn[: max(1, round(percent / 100 * len(names)))])
+            (out / f'train_{percent}_{draw}.txt').write_text(''.join(f'{name}\n' for name in chosen))
 
 
 def _write_summary(path: Path, rows: Sequence[Mapping], classes: Sequence[str]) -> None:

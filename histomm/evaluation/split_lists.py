@@ -9,15 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from histomm.datasets.conversion import claim
+from histomm.datasets.conversion import DRAWS, FRACTIONS, claim
 from histomm.datasets.label_maps import ConversionError
 from histomm.evaluation.splits import label_fraction, split_parts
 
 PARTS = {'train': 50, 'val': 25, 'test': 25}
 """Shares of the parts, of Ciga et al. 2022."""
-FRACTIONS = (5, 10, 20, 50)
-"""Percent of the training images in the lists of draws; 100 % is the training list itself."""
-DRAWS = 5
 SUMMARY = 'summary.csv'
 
 

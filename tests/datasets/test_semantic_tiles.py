@@ -83,7 +83,7 @@ SPLITS = dict(a='train', b='train', c='val', d='test')
 
 
 def test_tiles_and_summary_on_disk(tmp_path, capsys):
-    write_tiles(sources(tmp_path / 'raw'), SPLITS, ('x', 'y', 'z'), tmp_path / 'out', dict(dataset='t'))
+    write_tiles(sources(tmp_path / 'raw'), SPLITS, ('x', 'y', 'z'), tmp_path / 'out', dict(dataset='t', seed=0))
     for seed, name in enumerate('abcd'):
         image, mask = drawn((32, 40), seed)
         folder = tmp_path / 'out' / SPLITS[name]
@@ -105,24 +105,40 @@ def test_tiles_and_summary_on_disk(tmp_path, capsys):
 
 def test_a_stopped_run_goes_on_and_gives_the_same(tmp_path, capsys):
     arguments = SPLITS, ('x', 'y', 'z')
-    write_tiles(sources(tmp_path / 'raw'), *arguments, tmp_path / 'whole', dict(dataset='t'))
+    write_tiles(sources(tmp_path / 'raw'), *arguments, tmp_path / 'whole', dict(dataset='t', seed=0))
     with pytest.raises(ConversionError, match='c is broken'):
-        write_tiles(sources(tmp_path / 'raw', fail='c'), *arguments, tmp_path / 'out', dict(dataset='t'))
+        write_tiles(sources(tmp_path / 'raw', fail='c'), *arguments, tmp_path / 'out', dict(dataset='t', seed=0))
     assert not (tmp_path / 'out').exists()
     with open(tmp_path / 'out.partial/journal.jsonl', 'a') as file:
         file.write('["c", {"na')  # the line that was being written
     capsys.readouterr()
-    write_tiles(sources(tmp_path / 'raw', fail='a'), *arguments, tmp_path / 'out', dict(dataset='t'))
+    write_tiles(sources(tmp_path / 'raw', fail='a'), *arguments, tmp_path / 'out', dict(dataset='t', seed=0))
     assert '3/4 c' in capsys.readouterr().out
     files = [
         {path.relative_to(root): path.read_bytes() for path in root.rglob('*') if path.is_file()}
         for root in (tmp_path / 'whole', tmp_path / 'out')
     ]
     assert files[0] == files[1]
-    write_tiles(sources(tmp_path / 'raw', fail='a'), *arguments, tmp_path / 'out', dict(dataset='t'))
+    write_tiles(sources(tmp_path / 'raw', fail='a'), *arguments, tmp_path / 'out', dict(dataset='t', seed=0))
     assert 'holds these tiles already' in capsys.readouterr().out
     with pytest.raises(ConversionError, match='holds what other data or options gave'):
-        write_tiles(sources(tmp_path / 'raw'), *arguments, tmp_path / 'out', dict(dataset='other'))
+        write_tiles(sources(tmp_path / 'raw'), *arguments, tmp_path / 'out', dict(dataset='other', seed=0))
+
+
+def test_draws_of_training_tiles_lie_in_each_other(tmp_path):
+    many = [Source(str(n), (), str(n), lambda n=n: list(cut_picture(*drawn((64, 80), n), 16, 16))) for n in range(6)]
+    splits = {str(n): 'train' if n < 4 else ('val', 'test')[n % 2] for n in range(6)}
+    write_tiles(many, splits, ('x', 'y', 'z'), tmp_path / 'out', dict(dataset='t', seed=7))
+    everything = {path.stem for path in (tmp_path / 'out/train/img').iterdir()}
+    assert len(everything) == 80
+    for draw in range(5):
+        larger = everything
+        for percent, count in ((50, 40), (20, 16), (10, 8), (5, 4)):
+            names = (tmp_path / f'out/train_{percent}_{draw}.txt').read_text().split()
+            assert len(names) == count
+            assert set(names) <= larger
+            larger = set(names)
+    assert len({(tmp_path / f'out/train_5_{draw}.txt').read_text() for draw in range(5)}) == 5
 
 
 def test_what_cannot_be_tiled(tmp_path):

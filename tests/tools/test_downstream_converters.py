@@ -34,11 +34,11 @@ def disjoint(sets):
     return sum(map(len, sets)) == len(set().union(*sets))
 
 
-def data_set(config, part, root):
+def data_set(config, part, root, **more):
     """The data set of a shipped config on other data, without its pipeline."""
     cfg = Config.fromfile(str(REPO / 'configs' / config))
     init_default_scope(cfg.get('default_scope', 'histomm'))
-    options = dict(cfg[f'{part}_dataloader'].dataset, data_root=str(root), pipeline=[])
+    options = dict(cfg[f'{part}_dataloader'].dataset, data_root=str(root), pipeline=[], **more)
     return DATASETS.build(options)
 
 
@@ -201,6 +201,11 @@ def test_digestpath(tmp_path, capsys):
         part: {Path(image).name.split('-lv')[0] for image, (own, *_) in pairs.items() if own == part} for part in PARTS
     }
     assert disjoint(slides.values())
+    few = data_set('digestpath2019/unet_resnet18_digestpath2019.py', 'train', out, ann_file='train_5_0.txt')
+    names = (out / 'train_5_0.txt').read_text().split()
+    infos = [few.get_data_info(index) for index in range(len(few))]
+    assert [Path(info['img_path']).stem for info in infos] == names
+    assert all(info['img_path'] in pairs and Path(info['seg_map_path']).is_file() for info in infos)
     for row in rows(out / 'summary.csv'):
         assert int(row['normal']) + int(row['lesion']) == 100 * 70, 'every pixel once'
     with pytest.raises(SystemExit):

@@ -9,8 +9,9 @@ is not outlined is normal. Outlines are filled in the order of the file, later o
 Tiles of 1024x1024 pixels of level 0. Those without outlines are left out where less than a twentieth is tissue
 (--tissue). Beyond the slide a tile is white, with 255 in the mask, which is ignored. Of ten slides 5 are train, 3 val
 and 2 test, drawn by the seed. Written are {train,val,test}/{img,mask}/<slide>_x<x>_y<y>.png (masks: 0 normal, 1 benign,
-2 in situ, 3 invasive), summary.csv and conversion.json, first to <out>.partial, which is renamed at the end; a run that
-was stopped goes on there.
+2 in situ, 3 invasive), train_<percent>_<draw>.txt (names of 5, 10, 20 and 50 % of the training tiles, 5 draws of each),
+summary.csv and conversion.json, first to <out>.partial, which is renamed at the end; a run that was stopped goes on
+there.
 """
 
 import argparse

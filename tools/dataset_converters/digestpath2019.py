@@ -7,8 +7,9 @@ pictures. Those of tissue-train-neg have no mask and are left out.
 
 Tiles of 1024x1024 pixels; what one has beyond the picture is white, with 255 in the mask, which is ignored. Pictures of
 50, 25 and 25 % of the slides are train, val and test, drawn by the seed; no slide is in two of them. Written are
-{train,val,test}/{img,mask}/<picture>_x<x>_y<y>.png (masks: 0 normal, 1 lesion), summary.csv and conversion.json, first
-to <out>.partial, which is renamed at the end; a run that was stopped goes on there.
+{train,val,test}/{img,mask}/<picture>_x<x>_y<y>.png (masks: 0 normal, 1 lesion), train_<percent>_<draw>.txt
+(names of 5, 10, 20 and 50 % of the training tiles, 5 draws of each), summary.csv and conversion.json, first to
+<out>.partial, which is renamed at the end; a run that was stopped goes on there.
 """
 
 import argparse
