@@ -5,7 +5,10 @@ import os
 
 import pytest
 from small_slides import draw_slide
+from tile_runs import files, run
 from tool_modules import load_tool
+
+SMALL = ['--size', '32', '--store', 'jpg']
 
 ray = pytest.importorskip('ray')
 cluster_utils = pytest.importorskip('ray.cluster_utils')
@@ -30,24 +33,11 @@ def cluster(repo, monkeypatch):
     nodes.shutdown()
 
 
-def files(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}
-
-
-def run(tool, slides, out, *options):
-    plan = ['--size', '32', '--tissue-mpp', '4', '--min-piece', '100', '--store', 'jpg']
-    try:
-        tool.main([str(slides), '--out', str(out), *plan, *options])
-    except SystemExit as error:
-        return error.code
-    return 0
-
-
 def test_same_bytes_on_two_nodes(tool, cluster, tmp_path):
     for number in range(3):
         draw_slide(tmp_path / 'slides' / f'{number}.tif', number, width=300, height=200)
-    assert run(tool, tmp_path / 'slides', tmp_path / 'one') == 0
-    assert run(tool, tmp_path / 'slides', tmp_path / 'ray', '--ray', cluster.address) == 0
+    assert run(tool, tmp_path / 'slides', tmp_path / 'one', *SMALL) == 0
+    assert run(tool, tmp_path / 'slides', tmp_path / 'ray', *SMALL, '--ray', cluster.address) == 0
     assert files(tmp_path / 'one') == files(tmp_path / 'ray')
     assert len(list((tmp_path / 'ray/tiles/2.tif').iterdir())) > 5
 
