@@ -16,7 +16,6 @@ for its mask.
 """
 
 import errno
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,8 +35,8 @@ from histomm.wsi.tile_table import tiles_of_slide, write_tiles
 from histomm.wsi.tiling import foreground_share, random_order
 from histomm.wsi.tissue import TissueMask, find_tissue
 
-Picture = Callable[[Slide, TissueMask, np.ndarray, tuple[float, float]], np.ndarray]
-"""Draws slide, tissue and tiles, given by their corners (n, 2) and their span in level-0 px, as uint8 RGB."""
+Picture = Callable[[Slide, TissueMask, np.ndarray, np.ndarray, tuple[float, float]], np.ndarray]
+"""Draws as uint8 RGB: slide, tissue, tiles taken and dropped, given by their corners (n, 2) and span in level-0 px."""
 
 _STOPPING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _COARSER = 0.9  # scanners of one magnification differ by so much
@@ -98,12 +97,15 @@ class Tiler:
             kept, dropped = self._pixels(slide, job, plan)
             corners = plan.corners[kept]
             if self.picture is not None:
-                drawn = self.picture(slide, tissue, corners, self.settings.grid().span(slide))
+                lost = plan.corners[sorted(row for rows in dropped.values() for row in rows)]
+                drawn = self.picture(slide, tissue, corners, lost, self.settings.grid().span(slide))
                 write_atomic(encode(drawn, 'jpg', 85), picture)
         settings = self.settings
         table = tiles_of_slide(job.name, corners, settings.size, settings.mpp, plan.share[kept], settings.as_json())
         write_tiles(slide_table_path(self.out, job.name), table)
-        return replace(plan.report, status='done', tiles=len(kept), dropped=dropped)
+        return replace(
+            plan.report, status='done', tiles=len(kept), dropped={name: len(rows) for name, rows in dropped.items()}
+        )
 
     def _check_resolution(self, slide: Slide) -> None:
         wanted = self.settings.mpp
@@ -144,8 +146,8 @@ class Tiler:
                 wanted = np.sort(wanted[: settings.max_tiles])
         return _Plan(corners[wanted], share[wanted], report)
 
-    def _pixels(self, slide: Slide, job: SlideJob, plan: '_Plan') -> tuple[np.ndarray, dict[str, int]]:
-        """Rows of the plan that are taken, their pixels stored; and how many were dropped for what."""
+    def _pixels(self, slide: Slide, job: SlideJob, plan: '_Plan') -> tuple[np.ndarray, dict[str, list[int]]]:
+        """Rows of the plan that are taken, their pixels stored; and those that were dropped, for what."""
         settings = self.settings
         if not len(plan.corners) or (settings.store == 'table' and not self._may_drop()):
             return np.arange(len(plan.corners)), {}
@@ -159,9 +161,9 @@ class Tiler:
         """Whether pixels decide which tiles are taken."""
         return bool(self.settings.filters) or (self.settings.skip_broken and self.settings.store != 'table')
 
-    def _select(self, slide: Slide, plan: '_Plan', add: Add | None) -> tuple[np.ndarray, dict[str, int]]:
+    def _select(self, slide: Slide, plan: '_Plan', add: Add | None) -> tuple[np.ndarray, dict[str, list[int]]]:
         kept: list[int] = []
-        dropped: Counter[str] = Counter()
+        dropped: dict[str, list[int]] = {}
         most = len(plan.corners) if self.settings.max_tiles is None else self.settings.max_tiles
         start = 0
         while start < len(plan.corners) and len(kept) < most:
@@ -169,13 +171,13 @@ class Tiler:
             for row, tile in zip(rows, self._read(slide, plan.corners[rows.start : rows.stop]), strict=True):
                 reason = 'unreadable' if tile is None else drop_reason(tile, self.settings.filters)
                 if tile is None or reason is not None:
-                    dropped[str(reason)] += 1
+                    dropped.setdefault(str(reason), []).append(row)
                     continue
                 kept.append(row)
                 if add is not None:
                     add(int(plan.corners[row, 0]), int(plan.corners[row, 1]), float(plan.share[row]), tile)
             start = rows.stop
-        return np.array(kept, int), dict(dropped)
+        return np.array(kept, int), dropped
 
     def _read(self, slide: Slide, corners: np.ndarray) -> Sequence[np.ndarray | None]:
         """Pixels of tiles; ``None`` for those that cannot be read, where they may be skipped."""

@@ -4,19 +4,20 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from histomm.visualization.colors import BLUE, GREEN, rgb
+from histomm.visualization.colors import BLUE, GREEN, VERMILION, rgb
 from histomm.visualization.slide_tiles import draw_slide_tiles
 from histomm.wsi.tissue import TissueMask
 
 GLASS = 240
 
 
-def draw(corners, span, mask=None, zoom=2):
+def draw(corners, span, mask=None, zoom=2, dropped=()):
     thumbnail = np.full((100, 150, 3), GLASS, np.uint8)
     thumbnail.flags.writeable = False
     slide = SimpleNamespace(size=(150 * zoom, 100 * zoom), thumbnail=lambda max_side: thumbnail)
     mask = np.zeros((10, 15), bool) if mask is None else mask
-    return draw_slide_tiles(slide, TissueMask(mask, 10 * zoom), np.array(corners).reshape(-1, 2), span)
+    taken, lost = (np.array(places, int).reshape(-1, 2) for places in (corners, dropped))
+    return draw_slide_tiles(slide, TissueMask(mask, 10 * zoom), taken, lost, span)
 
 
 def test_tiles_are_tinted_and_framed():
@@ -32,6 +33,13 @@ def test_tiles_are_tinted_and_framed():
     outside = np.ones((100, 150), bool)
     outside[20:40, 10:50] = False
     assert (picture[outside] == GLASS).all()
+
+
+def test_dropped_tiles_are_vermilion():
+    picture = draw([[20, 40]], (40, 40), dropped=[[100, 40]])
+    assert (picture[21:39, 51:69] == np.round(np.array([GLASS] * 3) * 0.8 + np.array(rgb(VERMILION)) * 0.2)).all()
+    assert (picture[20, 50:70] == rgb(VERMILION)).all()
+    assert (picture[20, 10:30] == rgb(BLUE)).all()
 
 
 def test_small_tiles_have_no_frames():
