@@ -58,13 +58,15 @@ def _build_timm(name: str, options: dict, pretrained: bool = False) -> nn.Module
     try:
         with _offline(), seeded():
             return timm.create_model(name, pretrained=pretrained, num_classes=0, **resolve_layers(options))
-    except Exception as error:  # whatever the hub's client raises where a file is missing
-        if not pretrained and not _HUB.match(name):
-            raise ValueError(f'timm has no model {name!r} with these options ({error}); correct the name') from error
+    except OSError as error:  # what the hub's client raises where a file is not in its cache
         raise ValueError(
-            f'{name}: not on this disk ({type(error).__name__}), and nothing is '
-            'downloaded here; download it once with `hf download`, or give the file with --weights and the name of its '
-            'architecture in timm'
+            f'{name}: not on this disk ({type(error).__name__}), and nothing is downloaded here; download it once with '
+            '`hf download`, or give the file with --weights and the name of its architecture in timm'
+        ) from error
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        said = ' '.join(str(error).split())[:300]
+        raise ValueError(
+            f'timm cannot build {name!r} with the options {options} ({said}); correct the name or --timm-options'
         ) from error
 
 

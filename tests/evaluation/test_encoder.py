@@ -1,5 +1,7 @@
 """Encoders give what the plain model gives, are fed as their library says, and never start a download."""
 
+import json
+
 import numpy as np
 import pytest
 import timm
@@ -163,8 +165,57 @@ def test_nothing_is_downloaded(name, monkeypatch, tmp_path):
         encoder_from_timm(name)
 
 
+def put_into_cache(cache, repository, files):
+    """Files of a repository as the hub's client keeps them."""
+    folder = cache / f'models--{repository.replace("/", "--")}'
+    snapshot = folder / 'snapshots' / ('a' * 40)
+    snapshot.mkdir(parents=True)
+    (folder / 'refs').mkdir()
+    (folder / 'refs/main').write_text('a' * 40)
+    for name, write in files.items():
+        write(snapshot / name)
+
+
+def test_models_of_the_hub_are_read_from_its_cache(monkeypatch, tmp_path, images):
+    torch.manual_seed(5)
+    model = timm.create_model('resnet18', num_classes=4).eval()
+    config = {
+        'architecture': 'resnet18',
+        'num_classes': 4,
+        'pretrained_cfg': {'classifier': 'fc', 'mean': [0.7, 0.6, 0.5], 'std': [0.2] * 3},
+    }
+    files = {
+        'config.json': lambda path: path.write_text(json.dumps(config)),
+        'model.safetensors': lambda path: save_file(model.state_dict(), path),
+    }
+    put_into_cache(tmp_path, 'someone/own', files)
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_CACHE', str(tmp_path))
+    encoder = encoder_from_timm('hf-hub:someone/own')
+    assert encoder.settings == {**encoder_from_timm('someone/own').settings, 'model': 'timm: hf-hub:someone/own'}
+    torch.testing.assert_close(encoder.mean.flatten(), 255 * torch.tensor([0.7, 0.6, 0.5]))
+    with torch.no_grad():
+        normalised = (images / 255 - torch.tensor([0.7, 0.6, 0.5]).view(3, 1, 1)) / 0.2
+        expected = model.forward_head(model.forward_features(normalised), pre_logits=True)
+    torch.testing.assert_close(encoder(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_known_models_are_read_from_the_cache_too(monkeypatch, tmp_path):
+    """A small stand-in for a known encoder: its weight file is found, and the normalisation is that of its card."""
+    known = FOUNDATION_MODELS['bioptimus/H-optimus-0']._replace(architecture='test_vit', options={'img_size': 224})
+    monkeypatch.setitem(FOUNDATION_MODELS, 'bioptimus/H-optimus-0', known)
+    model = timm.create_model('test_vit', num_classes=0, img_size=224)
+    put_into_cache(
+        tmp_path, 'bioptimus/H-optimus-0', {'pytorch_model.bin': lambda path: torch.save(model.state_dict(), path)}
+    )
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_CACHE', str(tmp_path))
+    encoder = encoder_from_timm('hf-hub:bioptimus/H-optimus-0')
+    assert encoder.settings['weights'] == weights_hash(model)
+    torch.testing.assert_close(encoder.mean.flatten(), 255 * torch.tensor([0.707223, 0.578729, 0.703617]))
+    assert str(encoder.checkpoint).endswith('pytorch_model.bin')
+
+
 def test_errors_of_timm_weights(tmp_path):
-    with pytest.raises(ValueError, match="timm has no model 'no_such_net'"):
+    with pytest.raises(ValueError, match=r"timm cannot build 'no_such_net'.*Unknown model"):
         encoder_from_timm('no_such_net', random=True)
     state = timm.create_model('vit_tiny_patch16_224', num_classes=5).state_dict()
     for change, message in (
