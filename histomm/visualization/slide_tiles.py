@@ -18,7 +18,7 @@ def draw_slide_tiles(
     span: tuple[float, float],
     max_side: int = 1600,
 ) -> np.ndarray:
-    """The slide with the border of its tissue (green), its tiles (blue), and those that a filter has dropped (vermilion).
+    """The slide with the border of its tissue (green), its tiles (blue), and those that a filter dropped (vermilion).
 
     Args:
         slide: The slide.
