@@ -1,11 +1,14 @@
 import gc
+import io
 import os
 
 import numpy as np
 import openslide
 import pytest
 import tifffile
+from PIL import Image
 
+from histomm.datasets.synthetic import pyramid
 from histomm.datasets.synthetic.pyramid import write_pyramid
 from histomm.wsi.backends import jpeg_tiles
 from histomm.wsi.backends.jpeg_tiles import jpeg_levels
@@ -46,6 +49,35 @@ def test_other_levels_are_the_stored_pixels(path):
     whole = slide.read_level(1, (0, 0, *slide.level_sizes[1]))
     np.testing.assert_array_equal(whole, openslide_pixels(path, 0, 0, *slide.level_sizes[1], level=1))
     np.testing.assert_array_equal(slide.read_level(1, (301, 77, 402, 300)), whole[77:300, 301:402])
+
+
+def as_jpeg(pixels, **options):
+    """A tile of 256 pixels as Pillow writes it."""
+    full = np.pad(pixels, [(0, 256 - pixels.shape[0]), (0, 256 - pixels.shape[1]), (0, 0)], 'edge')
+    data = io.BytesIO()
+    Image.fromarray(full).save(data, 'JPEG', quality=90, **options)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize('sampling', [(1, 1), (2, 1), (2, 2), None], ids=['444', '422', '420', 'rgb'])
+def test_colours_of_other_jpeg(tmp_path, image, monkeypatch, sampling):
+    """The TIFF says how colours are stored, and whether they are those of RGB."""
+    plain = pyramid._tags
+
+    def tags(*args):
+        changed = [entry for entry in plain(*args) if entry[0] not in (262, 530)]
+        extra = [(262, 3, (6,)), (530, 3, sampling)] if sampling else [(262, 3, (2,))]
+        return sorted(changed + extra, key=lambda entry: entry[0])
+
+    options = dict(subsampling=[(1, 1), (2, 1), (2, 2)].index(sampling)) if sampling else dict(keep_rgb=True)
+    monkeypatch.setattr(pyramid, '_tags', tags)
+    monkeypatch.setattr(pyramid, '_jpeg', lambda pixels: as_jpeg(pixels, **options))
+    path = tmp_path / 'slide.tif'
+    write_pyramid(path, (1117, 719), lambda x, y, width, height: image[y : y + height, x : x + width], 0.5, 'blocks')
+    slide = open_slide(path)
+    assert jpeg_levels(path, slide.level_sizes)
+    np.testing.assert_array_equal(slide.read(0, 0, 1117, 719), openslide_pixels(path, 0, 0, 1117, 719))
+    assert np.abs(slide.read(0, 0, 1117, 719).mean((0, 1)) - image.mean((0, 1))).max() < 1
 
 
 @pytest.mark.parametrize('name', ['CMU-1-Small-Region.svs', 'CMU-1-Small-Region-pyramid.tiff'])
