@@ -4,8 +4,9 @@
     python tools/cluster_features.py features/*.h5 --ks 1000 2000 3000 4000 --slides data/slides --tiles tiles.parquet \
         --out work_dirs/clusters
 
-Writes clusters.json (the curve, what was chosen), clusters.npz (centres, cluster and distance of every row), curve.png,
-nearest.png (patches nearest to each centre) and, of slides, SLIDE.png and SLIDE.geojson, which QuPath opens.
+Writes clusters.json (the curve, what was chosen), clusters.npz (centres, cluster and distance of every row), curve.png
+(of several k), nearest.png (patches nearest to each centre) and, of slides, SLIDE.png and SLIDE.geojson, which QuPath
+opens.
 """
 
 import argparse
@@ -134,7 +135,8 @@ def run(args: argparse.Namespace) -> None:
     clusters, bend, variances = choose(content, args)
     chosen = len(clusters.centres)
     write_tables(content, clusters, args, dict(ks=args.ks, explained_variance=variances, elbow=bend, k=chosen))
-    write_picture(draw_variance(args.ks, variances, bend, chosen), args.out / 'curve.png')
+    if len(args.ks) > 1:
+        write_picture(draw_variance(args.ks, variances, bend, chosen), args.out / 'curve.png')
     print(f'{args.out}: {chosen} clusters of {len(clusters.labels)} rows')
     if reader:
         draw_patches(reader, clusters, args)

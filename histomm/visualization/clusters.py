@@ -99,8 +99,8 @@ def draw_painted(thumbnail: np.ndarray, boxes: np.ndarray, labels: np.ndarray, t
         Patch(color=cluster_color(int(numbers[i])), label=f'{numbers[i]}: {100 * counts[i] / len(labels):.0f} %')
         for i in order
     ]
-    more = f' (of {len(numbers)})' if len(numbers) > _LEGEND else ''
-    figure.legend(handles=handles, loc='outside right upper', fontsize=8, frameon=False, title=f'cluster{more}')
+    title = f'{_LEGEND} largest of {len(numbers)}' if len(numbers) > _LEGEND else 'cluster'
+    figure.legend(handles=handles, loc='outside right upper', fontsize=8, frameon=False, title=title)
     return figure
 
 

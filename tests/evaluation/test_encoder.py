@@ -57,6 +57,16 @@ def test_preprocessing_is_that_of_the_online_knn_or_the_test_data(trained):
     assert encoder_from_config(str(REPO / 'configs/patch_contrast/confnet_mse_patches.py')).steps[1]['crop_size'] == 224
 
 
+@pytest.mark.parametrize('config', ['glas/mask-rcnn_r18_fpn_glas.py', 'bcss/unet_r18_bcss.py'])
+def test_backbones_of_detectors_and_segmentors_are_encoders_too(config, trained, images):
+    """The backbone of a detector with our weights gives the features of our backbone, normalised as it wants."""
+    pytest.importorskip('mmcv.ops', exc_type=ImportError)
+    encoder = encoder_from_config(str(REPO / 'configs' / config), trained[0])
+    with torch.no_grad():
+        (expected,) = trained[1]((images - encoder.mean) / encoder.std)
+    torch.testing.assert_close(encoder(images), expected.mean(dim=(2, 3)))
+
+
 def test_weights_decide_the_hash_and_random_ones_are_always_the_same(trained):
     one, two = encoder_from_config(CONFIG), encoder_from_config(CONFIG)
     assert one.settings == two.settings
