@@ -5,7 +5,8 @@
     python tools/extract_features.py --timm resnet18 --weights resnet18.pth --slides data/slides --tiles tiles.parquet \
         --out features/
 
-An interrupted run goes on where it was, with the same command. Nothing is downloaded.
+An interrupted run goes on where it was, with the same command; several runs share the slides of a folder. Nothing is
+downloaded.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from histomm.evaluation.extraction import Loading, Source, extract, images_sourc
 from histomm.evaluation.feature_store import SUFFIXES
 from histomm.evaluation.timm_encoder import encoder_from_timm
 from histomm.models.weights import TransferError
+from histomm.wsi.locks import LockedError, file_lock
 from histomm.wsi.reader import read_mpp_table
 from histomm.wsi.tile_table import read_tiles
 
@@ -134,15 +136,22 @@ def run(args: argparse.Namespace) -> None:
     files, made = outputs(source, args.out), provenance(encoder)
     for path, part in files:
         path.parent.mkdir(parents=True, exist_ok=True)
-        done = extract(encoder, part, path, loading, made)
-        print(f'{path}: {done["total"]} features, {done["new"]} of them new')
+        try:
+            with file_lock(path.with_name(f'.{path.name}.lock')):
+                done = extract(encoder, part, path, loading, made)
+        except LockedError as error:
+            if len(files) == 1:
+                raise
+            print(f'{path}: left out, {error}')
+        else:
+            print(f'{path}: {done["total"]} features, {done["new"]} of them new')
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         run(args)
-    except (OSError, ValueError, ModuleNotFoundError, TransferError, UnreadableImageError) as error:
+    except (OSError, ValueError, ModuleNotFoundError, LockedError, TransferError, UnreadableImageError) as error:
         sys.exit(f'extract_features: {error}')
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from feature_files import draw_slides, tool
 from small_runs import REPO, draw_patches
 
 from histomm.evaluation.feature_store import read_features
+from histomm.wsi.locks import file_lock
 
 CONFIG = str(REPO / 'configs/mocov2/mocov2_r18_nct.py')
 SMALL = [
@@ -69,6 +71,19 @@ def test_slides_go_into_one_file_or_one_each(slides, tmp_path):
         np.testing.assert_array_equal(part.coords, whole.coords[rows])
         np.testing.assert_allclose(part.features, whole.features[rows], rtol=1e-4, atol=1e-5)
         assert set(part.names) == {f'{name}.tif'}
+
+
+def test_a_file_is_written_by_one_process_only(slides, tmp_path, capsys):
+    words = ['--timm', 'test_vit', '--random', '--slides', slides, '--tiles', slides / 'tiles.parquet', '--workers', 0]
+    with file_lock(tmp_path / 'each/.one.h5.lock'):
+        tool('extract_features', *words, '--out', tmp_path / 'each')
+        assert re.search(r'one\.h5: left out, .*is held by process \d+', capsys.readouterr().out)
+        assert [path.name for path in (tmp_path / 'each').glob('*.h5')] == ['two.h5']
+    tool('extract_features', *words, '--out', tmp_path / 'each')
+    assert 'two.h5: 24 features, 0 of them new' in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / 'each').iterdir()) == ['one.h5', 'two.h5']
+    with file_lock(tmp_path / '.all.h5.lock'), pytest.raises(SystemExit, match='is held by process'):
+        tool('extract_features', *words, '--out', tmp_path / 'all.h5')
 
 
 def test_a_killed_process_goes_on_where_it_was(patches, tmp_path):
