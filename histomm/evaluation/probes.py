@@ -50,8 +50,8 @@ def linear_probe(train: Rows, val: Rows, test: np.ndarray, num_classes: int) -> 
     """Logistic regression, or ridge regression where ``num_classes`` is 0, on standardised features.
 
     The models are those of the path :data:`PENALTIES`; the one of best macro-F1, or smallest mean absolute error, on
-    the validation rows predicts the test rows. Of equal ones the strongest penalty is taken. A class without training
-    rows scores 0; with one class, it is all that is predicted.
+    the validation rows predicts the test rows; of equal ones that of the smallest log-loss there, then the strongest
+    penalty. A class without training rows scores 0; with one class, it is all that is predicted.
     """
     train_x, val_x, test_x = standardise(train.features, val.features, test)
     path = _logistic_path(train_x, train.labels, num_classes) if num_classes else _ridge_path(train_x, train.labels)
@@ -64,8 +64,8 @@ def knn_probe(
     """Nearest neighbours by cosine similarity of the features as they are.
 
     Classes are voted for as in :func:`~histomm.evaluation.knn.knn_votes` with temperature 0.07; values are the mean of
-    those of the neighbours. Their number is chosen among ``ks`` on the validation rows; numbers above that of the
-    training rows become it, of equally good ones the smallest is taken.
+    those of the neighbours. Their number is chosen among ``ks`` on the validation rows as in :func:`linear_probe`, at
+    last the smallest; numbers above that of the training rows become it.
     """
     bank, labels = _tensor(train.features), torch.from_numpy(np.asarray(train.labels))
 
@@ -82,24 +82,28 @@ def _tensor(rows: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(rows, np.float32))
 
 
-def _quality(truth: np.ndarray, output: np.ndarray) -> float:
-    """Macro-F1 of scores (n, C), or less the mean absolute error of values (n,)."""
-    if output.ndim == 2:
-        return classification_scores(truth, output)['macro_f1']
-    return -mean_absolute_error(truth, output)
+def _quality(truth: np.ndarray, output: np.ndarray) -> tuple[float, float]:
+    """Macro-F1 of scores (n, C), and less their mean log-loss; or less the mean absolute error of values (n,), and 0.
+
+    Few validation rows leave many models with equal F1, some of them with all scores next to equal.
+    """
+    if output.ndim == 1:
+        return -mean_absolute_error(truth, output), 0.0
+    shares = output[np.arange(len(truth)), truth]
+    return classification_scores(truth, output)['macro_f1'], float(np.log(np.maximum(shares, 1e-6)).mean())
 
 
 def _best(
     name: str, path: Iterable[tuple[float, Predictor]], truth: np.ndarray, val: np.ndarray, test: np.ndarray
 ) -> Prediction:
     """Prediction of the first of the models, given with their setting, that is best on the validation rows."""
-    best: tuple[float, float, Predictor] | None = None
+    best: tuple[tuple[float, float], float, Predictor] | None = None
     for setting, predict in path:
         quality = _quality(truth, predict(val))
         if best is None or quality > best[0]:
             best = quality, setting, predict
     quality, setting, predict = best
-    return Prediction(predict(test), {name: float(setting), 'validation': abs(quality)})
+    return Prediction(predict(test), {name: float(setting), 'validation': abs(quality[0])})
 
 
 def _ridge_path(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[float, Predictor]]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, log_loss
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
 
@@ -35,10 +35,11 @@ def test_linear_probe_is_logistic_regression_chosen_on_the_validation_rows():
     for penalty in PENALTIES:
         model = LogisticRegression(C=1 / penalty, max_iter=5000, tol=1e-8).fit(x[TRAIN], LABELS[TRAIN])
         quality = f1_score(LABELS[VAL], model.predict(x[VAL]), average='macro')
-        scores[penalty] = quality, model.predict_proba(x[TEST])
-    best = max(PENALTIES, key=lambda penalty: scores[penalty][0])  # the first of equal ones
+        loss = log_loss(LABELS[VAL], model.predict_proba(x[VAL]))
+        scores[penalty] = (quality, -loss), model.predict_proba(x[TEST])
+    best = max(PENALTIES, key=lambda penalty: scores[penalty][0])
     found = linear_probe(rows(TRAIN), rows(VAL), FEATURES[TEST], 3)
-    assert found.chosen == {'penalty': best, 'validation': pytest.approx(scores[best][0])}
+    assert found.chosen == {'penalty': best, 'validation': pytest.approx(scores[best][0][0])}
     np.testing.assert_allclose(found.values, scores[best][1], atol=2e-3)
 
 
@@ -114,3 +115,13 @@ def test_constant_features_tell_nothing_and_break_nothing(probe, classes):
     found = probe(rows(TRAIN, same, labels), rows(VAL, same, labels), same[TEST], classes)
     assert np.isfinite(found.values).all()
     assert len(np.unique(found.values, axis=0)) == 1
+
+
+def test_of_models_with_equal_f1_the_likeliest_is_taken():
+    """Separable classes: every penalty is right on the validation rows, and the strongest tells next to nothing."""
+    labels = np.r_[np.zeros(40, int), np.ones(20, int)]
+    x = (6 * labels[:, None] + RNG.normal(0, 0.5, (60, 3))).astype(np.float32)
+    found = linear_probe(Rows(x[::2], labels[::2]), Rows(x[1::2], labels[1::2]), x, 2)
+    assert found.chosen['validation'] == 1
+    assert found.chosen['penalty'] < 1
+    assert (found.values.max(axis=1) > 0.9).all()
