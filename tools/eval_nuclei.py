@@ -14,6 +14,7 @@ percentile over the restarts.
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from mmengine.runner import Runner
 from histomm.atomic_file import write_atomic
 from histomm.engine.launch import load_config
 from histomm.evaluation.channel_choice import RULES
-from histomm.evaluation.confidence_metric import ConfidenceMetric
+from histomm.evaluation.confidence_metric import ConfidenceMetric, radii_of
 from histomm.evaluation.restarts import SUMMARIZED, evaluate, evaluate_restarts, load_weights, step_name
 from histomm.registry import MODELS
 
@@ -35,6 +36,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('runs', nargs='+', type=Path, metavar='run', help='work folder or checkpoint of one restart')
     parser.add_argument('--out', type=Path, help='JSON file; default work_dirs/<name of the config>/nuclei.json')
     parser.add_argument('--threshold', type=float, default=0.5, help='pixels of more confidence are nuclei')
+    parser.add_argument(
+        '--radii', type=int, nargs='+', metavar='PX', help='of the morphology; else test_evaluator.radii'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings that override the config')
     return parser.parse_args(argv)
 
@@ -42,9 +46,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 class Scorer:
     """Scores checkpoints of the model of a config; images are read anew for each."""
 
-    def __init__(self, cfg: Config, threshold: float) -> None:
+    def __init__(self, cfg: Config, threshold: float, radii: Sequence[int]) -> None:
         self.model = MODELS.build(cfg.model).to(get_device())
-        self.threshold = threshold
+        self.threshold, self.radii = threshold, radii
         self.loaders = {
             name: Runner.build_dataloader(cfg[f'{key}_dataloader'], seed=cfg.get('randomness', {}).get('seed', 0))
             for name, key in (('train', 'val'), ('test', 'test'))
@@ -55,7 +59,7 @@ class Scorer:
         name = 'train' if channel is None else 'test'
         print(f'{checkpoint}: {len(self.loaders[name].dataset)} {name} images', flush=True)
         load_weights(self.model, checkpoint)
-        metric = ConfidenceMetric(choose=channel is None, channel=channel, threshold=self.threshold)
+        metric = ConfidenceMetric(channel is None, channel, self.threshold, self.radii)
         return evaluate(self.model, self.loaders[name], metric)
 
     def images(self, name: str) -> list[str]:
@@ -103,11 +107,18 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     missing = [str(run) for run in args.runs if not run.exists()]
     if missing:
         raise SystemExit(f'{", ".join(missing)}: no such checkpoint or work folder')
-    score = Scorer(cfg, args.threshold)
+    radii = args.radii or [*radii_of(cfg.get('test_evaluator'))]
+    score = Scorer(cfg, args.threshold, radii)
     both = sorted(set(score.images('train')) & set(score.images('test')))
     images = dict(train=score.images('train'), test=score.images('test'), both=both)
-    result = dict(config=args.config, cfg_options=args.cfg_options or {}, threshold=args.threshold, images=images)
-    result |= evaluate_restarts(args.runs, score)
+    result = dict(
+        config=args.config,
+        cfg_options=args.cfg_options or {},
+        threshold=args.threshold,
+        radii=radii,
+        images=images,
+        **evaluate_restarts(args.runs, score),
+    )
     out = args.out or Path(cfg.work_dir) / 'nuclei.json'
     write_atomic(json.dumps(result, indent=2).encode(), out)
     print(f'\n{table(result)}\n')

@@ -21,13 +21,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.model import BaseModel
 from PIL import Image
 
 from histomm.atomic_file import write_atomic
 from histomm.datasets.transforms import UnreadableImageError
 from histomm.engine.launch import load_config
+from histomm.evaluation.confidence_metric import radii_of
 from histomm.evaluation.nuclei_segmentation import choose_without_labels, segment_nuclei
 from histomm.evaluation.nuclei_sources import NucleiSource, find_inputs, open_source
 from histomm.evaluation.nuclei_stitching import NucleiBlock
@@ -53,6 +54,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.add_argument('--channel', type=_channel, default='auto', help='number, or auto: by haematoxylin (default)')
     parser.add_argument('--threshold', type=float, default=0.5, help='pixels of more confidence are nuclei')
+    parser.add_argument(
+        '--radii', type=int, nargs='+', metavar='PX', help='of the morphology; else test_evaluator.radii'
+    )
     parser.add_argument('--mpp', type=float, help='µm per pixel to read slides at, as in training; else level 0')
     parser.add_argument('--slide-mpp', type=float, help='µm per level-0 pixel of slides whose file does not say')
     parser.add_argument('--region', type=int, nargs=4, metavar=('X', 'Y', 'W', 'H'), help='of a slide, level-0 pixels')
@@ -74,9 +78,8 @@ def _channel(text: str) -> int | str:
     return text if text == 'auto' else int(text)
 
 
-def build_model(args: argparse.Namespace, checkpoint: Path) -> BaseModel:
+def build_model(args: argparse.Namespace, cfg: Config, checkpoint: Path) -> BaseModel:
     """The trained model in evaluation mode."""
-    cfg = load_config(args.config, None, args.cfg_options, 'none')
     model = MODELS.build(cfg.model)
     load_weights(model, checkpoint)
     if getattr(model, 'bn_batch_stats', False):
@@ -95,7 +98,7 @@ def settle(args: argparse.Namespace, checkpoint: Path, model: BaseModel, inputs:
     """
     with open(checkpoint, 'rb') as file:
         sha = hashlib.file_digest(file, 'sha256').hexdigest()
-    names = ('config', 'cfg_options', 'threshold', 'mpp', 'slide_mpp', 'region', 'simplify')
+    names = ('config', 'cfg_options', 'threshold', 'radii', 'mpp', 'slide_mpp', 'region', 'simplify')
     settings = {'checkpoint_sha256': sha} | {name: getattr(args, name) for name in names}
     path, kept = args.out / SETTINGS, None
     if path.is_file():
@@ -106,7 +109,7 @@ def settle(args: argparse.Namespace, checkpoint: Path, model: BaseModel, inputs:
     channel = args.channel
     if channel == 'auto':
         places = np.linspace(0, len(inputs) - 1, min(LOOKED_AT, len(inputs))).round().astype(int)
-        channel = choose_without_labels(model, [open_input(args, inputs[place]) for place in places])
+        channel = choose_without_labels(model, [open_input(args, inputs[place]) for place in places], radii=args.radii)
     write_atomic(json.dumps(settings | {'channel': channel}, indent=2).encode(), path)
     return channel
 
@@ -218,7 +221,9 @@ def run(args: argparse.Namespace) -> None:
     inputs = find_inputs(args.inputs)
     stems = outputs(args, inputs)
     checkpoint = resolve_checkpoint(args.checkpoint)
-    model = build_model(args, checkpoint)
+    cfg = load_config(args.config, None, args.cfg_options, 'none')
+    args.radii = args.radii or [*radii_of(cfg.get('test_evaluator'))]
+    model = build_model(args, cfg, checkpoint)
     radius = receptive_radius(getattr(model, 'backbone', model))
     channel = settle(args, checkpoint, model, inputs)
     print(f'channel {channel}, {"as chosen without labels" if args.channel == "auto" else "as given"}')
@@ -228,7 +233,8 @@ def run(args: argparse.Namespace) -> None:
             print(f'{path}: finished before')
             continue
         results = Results(args, source)
-        results.write(segment_nuclei(model, source, channel, radius, args.tile, args.threshold), stem)
+        blocks = segment_nuclei(model, source, channel, radius, args.tile, args.threshold, args.radii)
+        results.write(blocks, stem)
         print(f'{path}: {results.count} nuclei', flush=True)
 
 

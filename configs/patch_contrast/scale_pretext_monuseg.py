@@ -39,6 +39,6 @@ test_dataloader = dict(
 train_cfg = dict(val_interval=10)
 default_hooks = dict(checkpoint=dict(save_best='nuclei/dice_channel_by_labels', rule='greater'))
 val_cfg = dict()
-val_evaluator = dict(type='histomm.ConfidenceMetric', choose=True)
+val_evaluator = dict(type='histomm.ConfidenceMetric', choose=True, radii=(2, 1))
 test_cfg = dict()
-test_evaluator = dict(type='histomm.ConfidenceMetric', channel=0)
+test_evaluator = dict(type='histomm.ConfidenceMetric', channel=0, radii=(2, 1))

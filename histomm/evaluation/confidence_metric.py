@@ -12,6 +12,7 @@ from histomm.registry import METRICS
 
 from .channel_choice import choose_channel, mean_scores
 from .confidence_scores import ChannelScores, channel_scores, instance_terms
+from .nuclei_post import RADII
 from .overlap_scores import OverlapTerms, overlap_scores
 
 
@@ -49,6 +50,7 @@ class ConfidenceMetric(BaseMetric):
         choose: Give what the rules take.
         channel: Number of the channel to score as the segmentation.
         threshold: Pixels of more confidence are the mask.
+        radii: Of the morphology, see :func:`~histomm.evaluation.nuclei_post.clean_mask`.
         collect_device: See mmengine's ``BaseMetric``.
         prefix: Before the names, ``nuclei`` by default.
 
@@ -63,11 +65,12 @@ class ConfidenceMetric(BaseMetric):
         choose: bool = False,
         channel: int | None = None,
         threshold: float = 0.5,
+        radii: Sequence[int] = RADII,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        self.choose, self.channel, self.threshold = choose, channel, threshold
+        self.choose, self.channel, self.threshold, self.radii = choose, channel, threshold, tuple(radii)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Score the images of a batch.
@@ -91,14 +94,15 @@ class ConfidenceMetric(BaseMetric):
         instances = sample.get('gt_instance_map')
         instances = None if instances is None else torch.as_tensor(instances).cpu().numpy()
         pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
-        scores = channel_scores(confidence, pixels, instances, self.threshold)
+        scores = channel_scores(confidence, pixels, instances, self.threshold, self.radii)
         if self.channel is None:
             return _Image(scores, None)
         if not 0 <= self.channel < len(confidence):
             raise ValueError(f'channel is {self.channel}, expected 0 to {len(confidence) - 1}')
         if instances is None:
             raise ValueError('there are no labels to score a channel with; use histomm.NucleiDataset')
-        return _Image(scores, instance_terms(confidence[self.channel], instances, self.threshold)[0])
+        terms, _ = instance_terms(confidence[self.channel], instances, self.threshold, self.radii)
+        return _Image(scores, terms)
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """Scores of all images, see the class."""
@@ -121,6 +125,16 @@ class ConfidenceMetric(BaseMetric):
                 pq=overlap.pq,
             )
         return named
+
+
+def radii_of(evaluator: dict | Sequence[dict] | None) -> tuple[int, ...]:
+    """Radii of the morphology that the evaluator of a config asks for, or the default.
+
+    Args:
+        evaluator: ``test_evaluator`` of a config, or None.
+    """
+    metrics = [evaluator] if isinstance(evaluator, dict) else evaluator or []
+    return next((tuple(metric['radii']) for metric in metrics if 'radii' in metric), RADII)
 
 
 def _one_view(inputs: Tensor | Sequence) -> Sequence[Tensor]:

@@ -3,13 +3,14 @@
 Shapes: K channels, H×W pixels.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import entr
 from skimage.color import rgb2hed
 
-from .nuclei_post import clean_mask, dice, split_nuclei
+from .nuclei_post import RADII, clean_mask, dice, split_nuclei
 from .overlap_scores import OverlapTerms, overlap_terms
 
 
@@ -31,7 +32,11 @@ class ChannelScores(NamedTuple):
 
 
 def channel_scores(
-    confidence: np.ndarray, image: np.ndarray, truth: np.ndarray | None = None, threshold: float = 0.5
+    confidence: np.ndarray,
+    image: np.ndarray,
+    truth: np.ndarray | None = None,
+    threshold: float = 0.5,
+    radii: Sequence[int] = RADII,
 ) -> ChannelScores:
     """Scores of the channels on one image.
 
@@ -40,6 +45,7 @@ def channel_scores(
         image: (H, W, 3) uint8 RGB.
         truth: (H, W), anything but 0 is a nucleus; None where there are no labels.
         threshold: Pixels of more confidence are the mask.
+        radii: Of the morphology, see :func:`~histomm.evaluation.nuclei_post.clean_mask`.
 
     Raises:
         ValueError: Shapes disagree, or the confidence holds NaN or leaves [0, 1].
@@ -52,7 +58,7 @@ def channel_scores(
         raise ValueError(f'the confidence lies in {confidence.min()} to {confidence.max()}, expected 0 to 1 and no NaN')
     density = haematoxylin_density(image)
     raw = confidence > threshold
-    clean = [clean_mask(mask) for mask in raw]
+    clean = [clean_mask(mask, radii) for mask in raw]
     missing = [float('nan')] * len(raw)
     return ChannelScores(
         dice=np.array(missing if truth is None else [dice(mask, truth) for mask in clean]),
@@ -63,7 +69,7 @@ def channel_scores(
 
 
 def instance_terms(
-    confidence: np.ndarray, instances: np.ndarray, threshold: float = 0.5
+    confidence: np.ndarray, instances: np.ndarray, threshold: float = 0.5, radii: Sequence[int] = RADII
 ) -> tuple[OverlapTerms, np.ndarray]:
     """Nuclei of one channel against those of the labels, for AJI and PQ.
 
@@ -73,11 +79,12 @@ def instance_terms(
         confidence: (H, W) of one channel.
         instances: (H, W) integers, 0 is background, a number for each nucleus.
         threshold: Pixels of more confidence are the mask.
+        radii: Of the morphology.
 
     Returns:
         What the image adds to :func:`~histomm.evaluation.overlap_scores`, and the nuclei found, (H, W) int32.
     """
-    found = split_nuclei(clean_mask(confidence > threshold))
+    found = split_nuclei(clean_mask(confidence > threshold, radii))
     return overlap_terms(instances, found), found
 
 

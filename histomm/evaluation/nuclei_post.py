@@ -1,5 +1,7 @@
 """From confidences of pixels to clean masks and single nuclei, and the Dice coefficient of masks."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from skimage.measure import label
@@ -7,7 +9,7 @@ from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 RADII = (3, 1)
-"""Of the disks that masks are cleaned with: each opens, then closes."""
+"""Of the disks that masks are cleaned with (Boserup & Selvan 2023): each opens, then closes."""
 
 
 def dice(pred: np.ndarray, truth: np.ndarray) -> float:
@@ -35,15 +37,16 @@ def disk(radius: int) -> np.ndarray:
     return (steps[:, None] ** 2 + steps**2 <= radius**2).astype(np.uint8)
 
 
-def clean_mask(mask: np.ndarray, radii: tuple[int, ...] = RADII) -> np.ndarray:
-    """Open and close a mask with the disk of each radius in turn (Boserup & Selvan, NLDL 2023).
+def clean_mask(mask: np.ndarray, radii: Sequence[int] = RADII) -> np.ndarray:
+    """Open and close a mask with the disk of each radius in turn.
 
     What lies beyond the border counts as background, also when a closing erodes. So what touches the border loses a rim
     there, as in the authors' code.
 
     Args:
         mask: (H, W), anything but 0 is foreground.
-        radii: Of the disks in pixels.
+        radii: Of the disks in pixels, (3, 1) by Boserup & Selvan 2023, (2, 1) by Sahasrabudhe et al. 2020; none
+            leaves the mask as it is.
 
     Returns:
         (H, W) bool.
@@ -60,7 +63,7 @@ def clean_mask(mask: np.ndarray, radii: tuple[int, ...] = RADII) -> np.ndarray:
     return cleaned.astype(bool)
 
 
-def split_nuclei(mask: np.ndarray, confidence: np.ndarray | None = None, depth: float = 1.0) -> np.ndarray:
+def split_nuclei(mask: np.ndarray, depth: float = 1.0) -> np.ndarray:
     """Single nuclei of a mask, by a watershed of the distance to the background.
 
     Seeds are those maxima of the distance that rise by at least ``depth`` above the saddle to a higher one. Each pixel
@@ -69,20 +72,16 @@ def split_nuclei(mask: np.ndarray, confidence: np.ndarray | None = None, depth: 
 
     Args:
         mask: (H, W), anything but 0 is foreground.
-        confidence: (H, W) in [0, 1]; the distance is multiplied by it, so that nuclei that touch part where the network
-            doubts.
         depth: In pixels; less of it parts more.
 
     Returns:
         (H, W) int32, 0 outside of the mask and 1, 2, ... for the nuclei.
 
     Raises:
-        ValueError: ``depth`` is not above 0, the mask has another number of dimensions, or the confidence another
-            shape.
+        ValueError: ``depth`` is not above 0, or the mask has another number of dimensions.
     """
-    if mask.ndim != 2 or (confidence is not None and confidence.shape != mask.shape):
-        found = '' if confidence is None else f', the confidence {confidence.shape}'
-        raise ValueError(f'the mask has shape {mask.shape}{found}, expected (H, W)')
+    if mask.ndim != 2:
+        raise ValueError(f'the mask has shape {mask.shape}, expected (H, W)')
     if not depth > 0:
         raise ValueError(f'depth is {depth}, expected more than 0 pixels')
     if not np.any(mask):
@@ -91,8 +90,6 @@ def split_nuclei(mask: np.ndarray, confidence: np.ndarray | None = None, depth: 
     relief = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # Its last digits depend on the place in the image; squares are whole numbers.
     relief = np.sqrt(np.round(relief.astype(np.float64) ** 2)).astype(np.float32)
-    if confidence is not None:
-        relief = relief * np.pad(np.maximum(confidence.astype(np.float32), np.finfo(np.float32).eps), 1)
     # The floor is above what is outside, so that pieces lower than the depth have a maximum as well.
     floor = np.where(mask, np.maximum(relief - depth, relief[mask].min() / 2), 0)
     seeds = label(local_maxima(reconstruction(floor, relief)))

@@ -7,13 +7,20 @@ from mmengine.model import BaseModel
 
 from .channel_choice import choose_channel, mean_scores
 from .confidence_scores import channel_scores
+from .nuclei_post import RADII
 from .nuclei_sources import NucleiSource
-from .nuclei_stitching import HALO, NucleiBlock, NucleiStitcher
+from .nuclei_stitching import NucleiBlock, NucleiStitcher, halo_of
 from .tiled_confidence import Box, core_confidence, cores, predict_confidence
 
 
 def segment_nuclei(
-    model: BaseModel, source: NucleiSource, channel: int, radius: int, tile: int = 1024, threshold: float = 0.5
+    model: BaseModel,
+    source: NucleiSource,
+    channel: int,
+    radius: int,
+    tile: int = 1024,
+    threshold: float = 0.5,
+    radii: Sequence[int] = RADII,
 ) -> Iterator[NucleiBlock]:
     """Nuclei of a source, part by part; they are those of the whole, cut or doubled nowhere.
 
@@ -27,21 +34,24 @@ def segment_nuclei(
         radius: Of :func:`~histomm.evaluation.tiled_confidence.receptive_radius`.
         tile: Side of the tiles in pixels; with it grows the memory that is needed.
         threshold: Pixels of more confidence are nuclei.
+        radii: Of the morphology.
 
     Raises:
         ValueError: The network has no such channel.
     """
-    stitcher = NucleiStitcher(source.size, threshold)
+    stitcher, halo = NucleiStitcher(source.size, threshold, radii), halo_of(radii)
     for core in cores(source.size, tile):
         if source.has_tissue(core):
-            given, confidence = core_confidence(model, source.read, source.size, core, radius, HALO, source.path.name)
+            given, confidence = core_confidence(model, source.read, source.size, core, radius, halo, source.path.name)
             if not 0 <= channel < len(confidence):
                 raise ValueError(f'channel is {channel}, the network has channels 0 to {len(confidence) - 1}')
             yield stitcher.add(core, given, confidence[channel])
     yield from stitcher.finish()
 
 
-def choose_without_labels(model: BaseModel, sources: Sequence[NucleiSource], side: int = 1024) -> int:
+def choose_without_labels(
+    model: BaseModel, sources: Sequence[NucleiSource], side: int = 1024, radii: Sequence[int] = RADII
+) -> int:
     """The channel that the rule ``label_free`` takes, by the middle of each source.
 
     Of slides it is the tile with tissue that lies nearest to the middle. A network of one channel has no choice.
@@ -50,6 +60,7 @@ def choose_without_labels(model: BaseModel, sources: Sequence[NucleiSource], sid
         model: In evaluation mode.
         sources: Images and slides to choose by.
         side: Of what is looked at, in pixels.
+        radii: Of the morphology.
 
     Raises:
         ValueError: A source without tissue.
@@ -60,7 +71,7 @@ def choose_without_labels(model: BaseModel, sources: Sequence[NucleiSource], sid
         confidence = predict_confidence(model, pixels, source.path.name)
         if len(confidence) == 1:
             return 0
-        scores.append(channel_scores(confidence, pixels))
+        scores.append(channel_scores(confidence, pixels, radii=radii))
     return choose_channel(mean_scores(scores), 'label_free').channel
 
 

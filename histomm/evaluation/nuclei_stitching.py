@@ -5,7 +5,7 @@ tiles are split into nuclei at once. Those that do are kept, joined across the b
 split then. So no nucleus is cut or counted twice, and of the image only the pieces at borders stay in memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -14,8 +14,10 @@ import numpy as np
 from .nuclei_post import RADII, clean_mask, split_nuclei
 from .tiled_confidence import Box
 
-HALO = 4 * sum(RADII)
-"""Pixels around a tile that :func:`~histomm.evaluation.clean_mask` looks at: each disk opens and closes."""
+
+def halo_of(radii: Sequence[int] = RADII) -> int:
+    """Pixels around a tile that :func:`~histomm.evaluation.clean_mask` looks at: each disk opens and closes."""
+    return 4 * sum(radii)
 
 
 class NucleiBlock(NamedTuple):
@@ -59,10 +61,11 @@ class NucleiStitcher:
     Args:
         size: Of the image: width, height.
         threshold: Pixels of more confidence are nuclei.
+        radii: Of the morphology.
     """
 
-    def __init__(self, size: tuple[int, int], threshold: float = 0.5) -> None:
-        self.size, self.threshold = size, threshold
+    def __init__(self, size: tuple[int, int], threshold: float = 0.5, radii: Sequence[int] = RADII) -> None:
+        self.size, self.threshold, self.radii = size, threshold, radii
         self._pieces: list[_Piece] = []
         self._parents: list[int] = []
         self._borders: dict[tuple[int, int], int] = {}
@@ -72,11 +75,11 @@ class NucleiStitcher:
 
         Args:
             core: The tile; tiles do not overlap.
-            given: The tile with :data:`HALO` pixels around it, as far as the image has them.
+            given: The tile with :func:`halo_of` pixels around it, as far as the image has them.
             confidence: (height, width) of ``given``.
         """
         inner = core.within(given)
-        mask = clean_mask(confidence > self.threshold)[inner]
+        mask = clean_mask(confidence > self.threshold, self.radii)[inner]
         values = confidence[inner].astype(np.float32)
         _, pieces, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
         for label in self._at_borders(core, pieces):

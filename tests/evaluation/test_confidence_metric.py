@@ -9,6 +9,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 
 from histomm.evaluation import ConfidenceMetric, clean_mask, dice, overlap_scores, overlap_terms, split_nuclei
+from histomm.evaluation.confidence_metric import radii_of
 from histomm.evaluation.confidence_scores import channel_scores
 from histomm.registry import METRICS
 
@@ -99,6 +100,23 @@ def test_a_given_channel_is_scored_as_nuclei(images):
     assert found['nuclei/dice_raw'] == found['nuclei/dice_raw_ch1']
     assert (found['nuclei/aji'], found['nuclei/pq']) == (pytest.approx(overlap.aji), pytest.approx(overlap.pq))
     assert found['nuclei/pq'] > 0.5
+
+
+def test_radii_of_the_morphology_reach_every_score(images):
+    found = _evaluate(images, channel=1, radii=(5, 2))
+    masks = [clean_mask(sample.confidence[1].numpy() > 0.5, (5, 2)) for _, sample in images]
+    truths = [sample.gt_instance_map.numpy() for _, sample in images]
+    assert found['nuclei/dice'] == pytest.approx(np.mean([dice(*pair) for pair in zip(masks, truths, strict=True)]))
+    terms = [overlap_terms(truth, split_nuclei(mask)) for truth, mask in zip(truths, masks, strict=True)]
+    assert found['nuclei/aji'] == pytest.approx(overlap_scores(terms).aji)
+    default = _evaluate(images, channel=1)
+    for name in ('dice', 'aji', 'haematoxylin_ch1'):
+        assert found[f'nuclei/{name}'] != default[f'nuclei/{name}']
+
+
+def test_radii_come_from_the_config():
+    assert radii_of(None) == radii_of(dict(type='histomm.ConfidenceMetric')) == (3, 1)
+    assert radii_of([dict(type='other'), dict(type='histomm.ConfidenceMetric', radii=[2, 1])]) == (2, 1)
 
 
 @pytest.mark.parametrize('channel', [-1, 3])

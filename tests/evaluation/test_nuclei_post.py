@@ -112,17 +112,6 @@ def test_depth_decides_what_is_a_nucleus_of_its_own():
     assert split_nuclei(mask, depth=5).max() == 1
 
 
-def test_confidence_parts_what_the_distance_does_not():
-    mask = np.zeros((40, 60), bool)
-    mask[15:25, 10:50] = True
-    confidence = np.where(mask, 0.9, 0.1).astype(np.float32)
-    confidence[:, 29:31] = 0.55
-    assert split_nuclei(mask).max() == 1
-    labels = split_nuclei(mask, confidence)
-    assert labels.max() == 2
-    assert labels[20, 15] != labels[20, 45]
-
-
 @pytest.mark.parametrize('seed', range(3))
 def test_no_pixel_is_lost_and_every_nucleus_is_in_one_piece(seed):
     mask = _blobs(seed)  # with single pixels, lower than any depth
@@ -137,13 +126,11 @@ def test_no_pixel_is_lost_and_every_nucleus_is_in_one_piece(seed):
 def test_nothing_and_everything():
     assert not split_nuclei(np.zeros((9, 9), bool)).any()
     assert (split_nuclei(np.ones((9, 9), bool)) == 1).all()
-    assert split_nuclei(np.eye(2, dtype=bool), np.zeros((2, 2))).max() == 1
+    assert split_nuclei(np.eye(2, dtype=bool)).max() == 1
 
 
 def test_wrong_arguments_are_named():
     mask = np.ones((4, 5), bool)
-    with pytest.raises(ValueError, match=r'\(4, 5\), the confidence \(5, 4\)'):
-        split_nuclei(mask, np.ones((5, 4)))
     with pytest.raises(ValueError, match='depth is 0'):
         split_nuclei(mask, depth=0)
     for function in (clean_mask, split_nuclei):

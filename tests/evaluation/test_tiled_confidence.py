@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from histomm.evaluation.nuclei_post import clean_mask, split_nuclei
-from histomm.evaluation.nuclei_stitching import HALO, NucleiStitcher
+from histomm.evaluation.nuclei_stitching import NucleiStitcher, halo_of
 from histomm.evaluation.tiled_confidence import (
     Box,
     core_confidence,
@@ -94,15 +94,18 @@ def drawn_confidence(seed, size=(200, 170)):
     return np.clip(0.7 * canvas + noise - 0.3, 0, 1)
 
 
-@pytest.mark.parametrize(('seed', 'side'), [(0, 40), (1, 33), (2, 64), (3, 17), (4, 200)])
-def test_nuclei_of_tiles_are_those_of_the_whole(seed, side):
+@pytest.mark.parametrize(
+    ('seed', 'side', 'radii'),
+    [(0, 40, (3, 1)), (1, 33, (3, 1)), (2, 64, (2, 1)), (3, 17, (3, 1)), (3, 17, (5, 2)), (4, 200, (3, 1))],
+)
+def test_nuclei_of_tiles_are_those_of_the_whole(seed, side, radii):
     confidence = drawn_confidence(seed)
     size = confidence.shape[::-1]
-    whole = split_nuclei(clean_mask(confidence > 0.5))
-    stitcher = NucleiStitcher(size)
+    whole = split_nuclei(clean_mask(confidence > 0.5, radii))
+    stitcher = NucleiStitcher(size, radii=radii)
     blocks = []
     for core in cores(size, side):
-        given = core.grown(HALO, size)
+        given = core.grown(halo_of(radii), size)
         blocks.append(stitcher.add(core, given, confidence[given.within(Box(0, 0, *size))]))
     blocks += stitcher.finish()
     labels, means = np.zeros_like(whole), []

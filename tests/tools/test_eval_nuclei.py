@@ -96,6 +96,18 @@ def test_images_that_serve_for_both_are_told(trained, repo, capsys):
     )
 
 
+def test_morphology_is_that_of_the_config_or_of_the_command(trained, repo):
+    nuclei, runs = trained
+    tool = load_tool('tools/eval_nuclei.py')
+    options = _options(nuclei, repo, **{'test_evaluator.radii': [1]})
+    arguments = [str(repo / CONFIG), str(runs[0] / 'epoch_4.pth'), '--out', str(nuclei.parent / 'radii.json')]
+    config = tool.main([*arguments, *options])
+    command = tool.main([*arguments, '--radii', '3', '1', *options])
+    assert (config['radii'], command['radii']) == ([1], [3, 1])
+    dice = [result['summary']['by_labels']['dice']['mean'] for result in (config, command)]
+    assert dice[0] != dice[1]
+
+
 def test_what_is_missing_is_named(trained, repo):
     tool = load_tool('tools/eval_nuclei.py')
     with pytest.raises(SystemExit, match=r'none: no such checkpoint or work folder'):

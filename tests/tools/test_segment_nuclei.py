@@ -122,6 +122,16 @@ def test_images_get_maps_polygons_and_pictures(tool, place, model, tmp_path, cap
     assert (tmp_path / '0.png').stat().st_mtime_ns == before['0.png']
 
 
+def test_morphology_is_that_of_the_config_or_of_the_command(tool, place, model, tmp_path):
+    arguments = [CONFIG, str(place / 'weights.pth'), str(place / 'images/0.png'), '--channel', '2', '--tile', '70']
+    mask = predict_confidence(model, draw(seed=0))[2] > 0.5
+    for name, more in (('a', ['--radii', '5', '2']), ('b', ['--cfg-options', 'test_evaluator.radii=(5,2)'])):
+        tool.main([*arguments, '--out', str(tmp_path / name), *more])
+        labels = np.array(Image.open(tmp_path / name / '0.png')).astype(int)
+        assert same_nuclei(labels, split_nuclei(clean_mask(mask, (5, 2))))
+        assert not same_nuclei(labels, split_nuclei(clean_mask(mask)))
+
+
 def test_slides_get_polygons_at_level_0(tool, place, model, tmp_path):
     pixels = draw((400, 300), seed=3)
     pyramid(tmp_path / 'slide.tif', pixels)
@@ -179,6 +189,8 @@ def test_what_is_wrong_is_told_in_a_sentence(tool, place, tmp_path):
         ([image, '--cfg-options', 'model.bn_batch_stats=True'], 'tiles differ from the whole image'),
         ([image, '--cfg-options', 'model.backbone.num_classes=2'], 'is not of the model of the config'),
         ([image, '--out', str(tmp_path / 'done'), '--threshold', '0.7'], 'results of other settings'),
+        ([image, '--out', str(tmp_path / 'done'), '--radii', '2', '1'], 'results of other settings'),
+        ([image, '--radii', '0'], 'radius of a disk is 0, expected at least 1'),
     ):
         with pytest.raises(SystemExit, match=message):
             tool.main([CONFIG, weights, '--out', str(tmp_path / 'new'), *words])
