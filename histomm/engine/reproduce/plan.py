@@ -60,7 +60,7 @@ class Plan:
         seeds: How many seeds.
         runs: By folder, each after those that it needs.
         cells: (row, column) to the folders of the runs that give its figure: one for each seed, or one alone where the
-            seed is used nowhere.
+            seed is used nowhere. Columns that average others have none of their own.
     """
 
     recipe: Recipe
@@ -86,7 +86,7 @@ def make_plan(
         recipe: The recipe.
         seeds: How many, instead of the recipe's.
         rows: Patterns of the rows to run, as in :mod:`fnmatch`.
-        columns: Likewise.
+        columns: Likewise. An average brings the columns that it is of.
 
     Raises:
         RecipeError: an unknown name in braces, stages that need each other in a circle, two runs that differ in one
@@ -94,7 +94,7 @@ def make_plan(
     """
     plan = Plan(recipe, recipe.seeds if seeds is None else seeds)
     for row in _chosen('rows', recipe.rows, rows, recipe):
-        for column in _chosen('columns', recipe.columns, columns, recipe):
+        for column in _with_parts(_chosen('columns', recipe.columns, columns, recipe), recipe):
             stage = recipe.columns[column].stage
             folders = [_add(plan, stage, recipe.rows[row], seed, ()) for seed in range(plan.seeds)]
             plan.cells[row, column] = list(dict.fromkeys(folders))
@@ -106,6 +106,12 @@ def _chosen(what: str, known: Mapping[str, Row | Column], patterns: tuple[str, .
         if not any(fnmatchcase(name, pattern) for name in known):
             raise RecipeError(f'recipe {recipe.path}: {what}: {pattern!r} fits none of {", ".join(known)}')
     return [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def _with_parts(columns: list[str], recipe: Recipe) -> list[str]:
+    """Columns with a stage: those chosen, and those whose average was chosen, in the order of the table."""
+    wanted = {part for name in columns for part in recipe.columns[name].average or (name,)}
+    return [name for name in recipe.columns if name in wanted]
 
 
 def _add(plan: Plan, name: str, row: Row, seed: int, path: tuple[str, ...]) -> str:

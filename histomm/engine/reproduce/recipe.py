@@ -32,6 +32,7 @@ _RECIPE = (
     {'notes': list, 'names': dict, 'budgets': dict},
 )
 _COLUMN = {'stage': str, 'metric': str}, {'scale': (int, float), 'digits': int, 'statistic': str}
+_AVERAGE = {'average': list}, {'digits': int, 'statistic': str}
 _ROW = {}, {'names': dict, 'instead': dict, 'metrics': dict, 'published': dict}
 _RESERVED = {'root', 'work', 'out', 'seed'}
 _BUDGET = {'note': str}, {'names': dict, 'stages': dict, 'seeds': int}
@@ -60,14 +61,16 @@ class Stage:
 class Column:
     """A figure of the table: ``metric`` of ``stage``, times ``scale``, with so many ``digits`` after the point.
 
-    ``statistic`` is a key of :data:`STATISTICS` and says what becomes of the values of all seeds.
+    ``statistic`` is a key of :data:`STATISTICS` and says what becomes of the values of all seeds. A column with
+    ``average`` has neither stage nor metric: for each seed it is the mean of the figures of other columns, as shown.
     """
 
-    stage: str
-    metric: str
+    stage: str = ''
+    metric: str = ''
     scale: float = 1
     digits: int = 1
     statistic: str = 'mean'
+    average: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,8 @@ def read_recipe(path: str | Path, budget: str = FULL, names: Mapping[str, str] =
     content = _merged(content, overrides)
     stages = {name: _stage(node, f'stages.{name}', fail) for name, node in content['stages'].items()}
     columns = {name: _column(node, f'columns.{name}', stages, fail) for name, node in content['columns'].items()}
+    for name, column in columns.items():
+        _check_average(column, columns, f'columns.{name}.average', fail)
     rows = {name: _row(node, f'rows.{name}', stages, columns, fail) for name, node in content['rows'].items()}
     known = content.get('names', {})
     for name in names:
@@ -219,10 +224,15 @@ def _stage(node: object, where: str, fail: Callable[[str, str], RecipeError]) ->
 
 
 def _column(node: object, where: str, stages: Mapping, fail: Callable[[str, str], RecipeError]) -> Column:
-    _fields(node, where, _COLUMN, fail)
-    column = Column(**node)
-    _known(column.stage, stages, f'{where}.stage', 'stage', fail)
+    is_average = isinstance(node, dict) and 'average' in node
+    _fields(node, where, _AVERAGE if is_average else _COLUMN, fail)
+    column = Column(**(node | {'average': tuple(node['average'])} if is_average else node))
     _known(column.statistic, STATISTICS, f'{where}.statistic', 'statistic', fail)
+    if is_average:
+        if not column.average:
+            raise fail(f'{where}.average', 'names no columns, expected some')
+        return column
+    _known(column.stage, stages, f'{where}.stage', 'stage', fail)
     if stages[column.stage].kind == 'command' and 'metrics' not in stages[column.stage].fields:
         raise fail(
             f'{where}.stage',
@@ -230,6 +240,13 @@ def _column(node: object, where: str, stages: Mapping, fail: Callable[[str, str]
             'or a train or test stage',
         )
     return column
+
+
+def _check_average(column: Column, columns: Mapping[str, Column], where: str, fail: Callable) -> None:
+    for part in column.average:
+        _known(part, columns, where, 'column', fail)
+        if columns[part].average:
+            raise fail(where, f'{part!r} is an average itself, expected columns with a stage')
 
 
 def _row(node: object, where: str, stages: Mapping, columns: Mapping, fail: Callable[[str, str], RecipeError]) -> Row:
@@ -243,6 +260,8 @@ def _row(node: object, where: str, stages: Mapping, columns: Mapping, fail: Call
         _known(other, stages, f'{where}.instead.{name}', 'stage', fail)
     for name in row.metrics:
         _known(name, columns, f'{where}.metrics', 'column', fail)
+        if columns[name].average:
+            raise fail(f'{where}.metrics.{name}', 'is an average of columns, which has no metric of its own')
     for name, value in row.published.items():
         _known(name, columns, f'{where}.published', 'column', fail)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):

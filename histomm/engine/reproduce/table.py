@@ -37,7 +37,8 @@ def cell_text(values: Sequence[float], planned: int, column: Column) -> str:
 def rows(plan: Plan, records: Records) -> tuple[list[str], list[list[str | None]]]:
     """Head and lines of the table: for each column ours and the paper's; None where there is no figure to be had."""
     recipe = plan.recipe
-    columns = {name: column for name, column in recipe.columns.items() if any(name == key for _, key in plan.cells)}
+    run = {name for _, name in plan.cells}
+    columns = {name: column for name, column in recipe.columns.items() if run.issuperset(column.average or (name,))}
     head = ['', *(text for name in columns for text in (name, 'paper'))]
     lines = []
     for row in dict.fromkeys(row for row, _ in plan.cells):
@@ -51,13 +52,31 @@ def rows(plan: Plan, records: Records) -> tuple[list[str], list[list[str | None]
 
 
 def _ours(plan: Plan, records: Records, row: str, name: str) -> str:
-    column, folders = plan.recipe.columns[name], plan.cells[row, name]
-    runs = [plan.runs[folder] for folder in folders]
-    metric = plan.recipe.metric(row, name)
-    values = [records.read(run)['metrics'][metric] for run in runs if records.finished(run)]
-    if values:
-        return cell_text(values, len(runs), column)
+    column = plan.recipe.columns[name]
+    values = _averages(plan, records, row, column) if column.average else _values(plan, records, row, name)
+    finished = [value for value in values if value is not None]
+    if finished:
+        return cell_text(finished, len(values), column)
+    runs = [plan.runs[folder] for part in column.average or (name,) for folder in plan.cells[row, part]]
     return BEGUN if any(records.read(run) and not records.changes(run) for run in runs) else NOT_RUN
+
+
+def _values(plan: Plan, records: Records, row: str, name: str) -> list[float | None]:
+    """What each run behind a cell gave, before scaling; None where it is not finished."""
+    metric, runs = plan.recipe.metric(row, name), [plan.runs[folder] for folder in plan.cells[row, name]]
+    return [records.read(run)['metrics'][metric] if records.finished(run) else None for run in runs]
+
+
+def _averages(plan: Plan, records: Records, row: str, column: Column) -> list[float | None]:
+    """For each seed the mean of the scaled values of other columns; None where one of them is not finished."""
+    parts = []
+    for name in column.average:
+        values, scale = _values(plan, records, row, name), plan.recipe.columns[name].scale
+        scaled = [None if value is None else value * scale for value in values]
+        # what uses the seed nowhere has one value for all seeds
+        parts.append(scaled * plan.seeds if len(scaled) == 1 else scaled)
+    count = max(len(plan.cells[row, name]) for name in column.average)
+    return [None if None in seed else statistics.fmean(seed) for seed in list(zip(*parts, strict=True))[:count]]
 
 
 def facts(plan: Plan, records: Records) -> dict[str, str]:

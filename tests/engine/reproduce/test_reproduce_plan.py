@@ -43,6 +43,12 @@ def test_rows_and_columns_can_be_chosen(toy):
         toy.plan(rows=('first', 'third'))
 
 
+def test_an_average_brings_its_columns_and_no_others(toy):
+    toy.recipe['columns'] |= {'Other': toy.recipe['columns']['AP'], 'Mean': {'average': ['AP']}}
+    assert {column for _, column in toy.plan(columns=('Mean',)).cells} == {'AP'}
+    assert {column for _, column in toy.plan().cells} == {'AP', 'Other'}
+
+
 def test_a_row_replaces_stages_wherever_they_are_referred_to(toy):
     toy.recipe['stages']['other'] = toy.recipe['stages']['make'] | {'folder': 'data/other'}
     toy.recipe['rows']['second']['instead'] = {'make': 'other'}

@@ -35,6 +35,10 @@ def put(node, dotted, value):
         ),
         ('stages/make/metrics', 3, r'stages\.make\.metrics: is 3, expected str'),
         ('columns/AP/metrics', 'x', r'columns\.AP\.metrics: is no known field'),
+        ('columns/AP/average', ['AP'], r'columns\.AP\.stage: is no known field, expected one of average, digits, stat'),
+        ('columns/Mean', {'average': []}, r'columns\.Mean\.average: names no columns'),
+        ('columns/Mean', {'average': ['PA']}, r"columns\.Mean\.average: 'PA' is no column, expected one of AP, Mean"),
+        ('columns/Mean', {'average': ['Mean']}, r"columns\.Mean\.average: 'Mean' is an average itself"),
         ('rows/first/metrics', {'PA': 'x'}, r"rows\.first\.metrics: 'PA' is no column, expected one of AP"),
         ('rows/first/published/PA', 1, r"rows\.first\.published: 'PA' is no column, expected one of AP"),
         ('rows/first/published/AP', 'high', r"rows\.first\.published\.AP: is 'high', expected a number or null"),
@@ -49,6 +53,13 @@ def put(node, dotted, value):
 def test_what_is_wrong_is_told_by_file_and_field(toy, field, value, message):
     put(toy.recipe, field, value)
     with pytest.raises(RecipeError, match=rf'^recipe \S+/recipe\.yaml: {message}'):
+        toy.plan()
+
+
+def test_an_average_has_no_metric_in_a_row_either(toy):
+    toy.recipe['columns']['Mean'] = {'average': ['AP']}
+    toy.recipe['rows']['first']['metrics'] = {'Mean': 'x'}
+    with pytest.raises(RecipeError, match=r'rows\.first\.metrics\.Mean: is an average of columns'):
         toy.plan()
 
 

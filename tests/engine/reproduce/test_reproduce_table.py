@@ -42,6 +42,37 @@ def test_a_row_shows_another_metric(toy):
     assert [line[1] for line in rows(parts[0], parts[1])[1]] == ['25.0 (n = 1)', '50.0 (n = 1)']
 
 
+def test_average_of_columns_seed_by_seed(toy):
+    toy.recipe['columns'] |= {
+        'Masks': {'stage': 'fine', 'metric': 'coco/segm_mAP', 'scale': 10},
+        'Mean': {'average': ['AP', 'Masks'], 'digits': 2},
+    }
+    toy.recipe['rows']['first']['published'] = {'Mean': 3}
+    config = toy.repo / 'configs/toy.py'
+    config.write_text(config.read_text().replace("metric=['bbox']", "metric=['bbox', 'segm']"))
+    toy.run(rows=('first',), seeds=2)
+    plan, records, _ = toy.parts(toy.plan(seeds=3))
+    # 50 and 2.5 with the first seed, 60 and 3 with the second: 26.25 and 31.5, and 5.25 / sqrt(2) is 3.71
+    assert [line[-2:] for line in rows(plan, records)[1]] == [
+        ['28.88 ± 3.71 (n = 2 of 3)', '3.00'],
+        ['not run yet', None],
+    ]
+    plan, records, _ = toy.parts(toy.plan(columns=('AP',)))
+    assert rows(plan, records)[0] == ['', 'AP', 'paper']
+
+
+def test_average_with_a_column_that_has_one_value_for_all_seeds(toy):
+    once = toy.recipe['stages']['once'] = toy.recipe['stages']['fine'] | {'folder': 'once/{method}'}
+    once['options'] = {'randomness.seed': 3}
+    toy.recipe['columns'] |= {'Once': {'stage': 'once', 'metric': 'coco/bbox_mAP'}, 'Mean': {'average': ['AP', 'Once']}}
+    parts, _ = toy.run(rows=('first',), seeds=2)
+    # (50 + .8) / 2 and (60 + .8) / 2
+    assert rows(*parts[:2])[1][0][-2] == '27.9 ± 3.5 (n = 2)'
+    toy.recipe['columns']['Mean'] = {'average': ['Once']}
+    plan, records, _ = toy.parts(toy.plan(rows=('first',), seeds=2))
+    assert rows(plan, records)[1][0][-2] == '0.8 (n = 1)'
+
+
 def test_begun_is_told_from_not_run(toy):
     plan, records, _ = toy.parts(toy.plan())
     records.begin(plan.runs['fine/two/seed1'])
