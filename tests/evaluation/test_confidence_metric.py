@@ -100,6 +100,9 @@ def test_a_given_channel_is_scored_as_nuclei(images):
     assert found['nuclei/dice_raw'] == found['nuclei/dice_raw_ch1']
     assert (found['nuclei/aji'], found['nuclei/pq']) == (pytest.approx(overlap.aji), pytest.approx(overlap.pq))
     assert found['nuclei/pq'] > 0.5
+    other = _evaluate(images, channel=0)  # not the best of them
+    assert other['nuclei/dice'] == other['nuclei/dice_ch0'] < found['nuclei/dice']
+    assert other['nuclei/dice_raw'] == other['nuclei/dice_raw_ch0'] < found['nuclei/dice_raw']
 
 
 def test_radii_of_the_morphology_reach_every_score(images):

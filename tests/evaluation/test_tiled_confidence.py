@@ -123,6 +123,22 @@ def test_nuclei_of_tiles_are_those_of_the_whole(seed, side, radii):
     )
 
 
+@pytest.mark.parametrize(('radii', 'too_little'), [((1,), 3), ((2, 1), 7)])
+def test_morphology_looks_as_far_as_the_halo(radii, too_little):
+    """Of masks cut off beside what is wanted."""
+    wanted, halo = 45, halo_of(radii)
+    differ = dict.fromkeys((halo, too_little), 0)
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        noise = cv2.GaussianBlur(random.random((90, 90)).astype(np.float32), (0, 0), random.uniform(0.5, 3))
+        mask = noise > np.quantile(noise, random.uniform(0.3, 0.7))
+        whole = clean_mask(mask, radii)[:, wanted:]
+        for margin in differ:
+            differ[margin] += not np.array_equal(clean_mask(mask[:, wanted - margin :], radii)[:, margin:], whole)
+    assert differ[halo] == 0
+    assert differ[too_little] > 0
+
+
 def test_an_empty_tile_has_no_nuclei():
     stitcher = NucleiStitcher((30, 30))
     block = stitcher.add(Box(0, 0, 15, 30), Box(0, 0, 30, 30), np.zeros((30, 30)))
