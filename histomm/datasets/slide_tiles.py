@@ -11,7 +11,7 @@ import numpy as np
 from histomm.datasets.patch_dataset import PatchDataset
 from histomm.datasets.transforms.loading import UnreadableImageError
 from histomm.registry import DATASETS
-from histomm.wsi.reader import Slide, SlideCache, read_mpp_table
+from histomm.wsi.reader import Slide, SlideCache, mpp_of, read_mpp_table
 from histomm.wsi.tile_reading import read_tiles
 
 if TYPE_CHECKING:
@@ -188,8 +188,7 @@ class SlideTileDataset(PatchDataset):
 
     def _slide(self, idx: int) -> Slide:
         name = self.data_list.name(idx)
-        mpp = self._mpp.get(name, self._mpp.get(os.path.basename(name)))
-        return self._cache.get(os.path.join(self.roots[0], name), mpp)
+        return self._cache.get(os.path.join(self.roots[0], name), mpp_of(self._mpp, name))
 
     def _read(self, idx: int) -> np.ndarray:
         rows = self.data_list

@@ -19,7 +19,7 @@ from histomm.datasets.transforms import read_image
 from histomm.evaluation.encoder import Encoder
 from histomm.evaluation.feature_store import FeatureWriter
 from histomm.registry import TRANSFORMS
-from histomm.wsi.reader import SlideCache
+from histomm.wsi.reader import SlideCache, mpp_of
 from histomm.wsi.tile_table import TileTable
 
 
@@ -38,6 +38,8 @@ class Source(NamedTuple):
     """(n,) int64."""
     classes: tuple[str, ...] | None = None
     """Names of the classes."""
+    places: list[str] | None = None
+    """For tiles, all that decides the pixels of each beside the slide."""
 
 
 class _Images(Dataset):
@@ -85,7 +87,7 @@ class SlideTiles(_Images):
         root: Folder of the slides.
         tiles: Where they lie.
         steps: Transforms of the encoder.
-        mpp: µm per level-0 pixel of slides whose file does not say, by file name.
+        mpp: µm per level-0 pixel of slides whose file does not say, see :func:`~histomm.wsi.slide_files.mpp_of`.
     """
 
     def __init__(self, root: str | Path, tiles: TileTable, steps: Sequence[dict], mpp: dict | None = None) -> None:
@@ -108,7 +110,7 @@ class SlideTiles(_Images):
     def read(self, index: int) -> tuple[np.ndarray, str]:
         """Tile (size, size, 3) uint8 RGB and the name of its slide."""
         name = str(self.slides[self.numbers[index]])
-        slide = self.cache.get(os.path.join(self.root, name), self.mpp.get(os.path.basename(name)))
+        slide = self.cache.get(os.path.join(self.root, name), mpp_of(self.mpp, name))
         x, y, size = (int(value) for value in self.places[index])
         return slide.read(x, y, size, size, float(self.resolution[index])), name
 
@@ -149,9 +151,11 @@ def tiles_source(root: str | Path, tiles: TileTable, steps: Sequence[dict], mpp:
         raise ValueError('the tile table has no tiles, expected one or more; make it with other tissue settings')
     coords = np.stack((tiles.x, tiles.y), axis=1).astype(np.int64)
     names = [str(name) for name in tiles.slide]
-    rows = [f'{name} {x} {y} {s} {m}' for name, (x, y), s, m in zip(names, coords, tiles.size, tiles.mpp, strict=True)]
-    settings = {'data': 'tiles', 'number': len(names), 'names': _digest(rows), 'tiling': tiles.settings}
-    return Source(names, SlideTiles(root, tiles, steps, mpp), settings, coords)
+    given = {name: mpp_of(mpp or {}, name) for name in set(names)}
+    columns = (names, coords.tolist(), tiles.size.tolist(), tiles.mpp.tolist())
+    places = [f'{name} {x} {y} {size} {side} {given[name]}' for name, (x, y), size, side in zip(*columns, strict=True)]
+    settings = {'data': 'tiles', 'number': len(names), 'names': _digest(places), 'tiling': tiles.settings}
+    return Source(names, SlideTiles(root, tiles, steps, mpp), settings, coords, places=places)
 
 
 def _digest(lines: Sequence[str]) -> str:
@@ -238,7 +242,8 @@ def subset(source: Source, rows: np.ndarray) -> Source:
     """The rows ``rows`` of a source, such as those of one slide."""
     names = [source.names[row] for row in rows]
     coords = None if source.coords is None else source.coords[rows]
-    lines = names if coords is None else [f'{name} {x} {y}' for name, (x, y) in zip(names, coords, strict=True)]
-    settings = {**source.settings, 'number': len(rows), 'names': _digest(lines)}
+    places = None if source.places is None else [source.places[row] for row in rows]
+    settings = {**source.settings, 'number': len(rows), 'names': _digest(places or names)}
     labels = None if source.labels is None else source.labels[rows]
-    return Source(names, Subset(source.images, [int(row) for row in rows]), settings, coords, labels, source.classes)
+    images = Subset(source.images, [int(row) for row in rows])
+    return Source(names, images, settings, coords, labels, source.classes, places)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from histomm.datasets.transforms import read_image
-from histomm.wsi.reader import Slide, SlideCache
+from histomm.wsi.reader import Slide, SlideCache, mpp_of
 from histomm.wsi.tile_table import TileTable
 
 Place = tuple[str, int, int]
@@ -22,7 +22,7 @@ class PatchReader:
         coords: (n, 2) of the feature file, or ``None`` for images.
         root: Folder of the images or of the slides.
         tiles: Where the tiles lie; needed for tiles, whose size a feature file does not have.
-        mpp: µm per level-0 pixel of slides whose file does not say, by file name.
+        mpp: µm per level-0 pixel of slides whose file does not say, see :func:`~histomm.wsi.slide_files.mpp_of`.
 
     Raises:
         ValueError: tiles without a table, or a table that lacks some of them.
@@ -61,7 +61,7 @@ class PatchReader:
 
     def slide(self, name: str) -> Slide:
         """A slide by its name, kept open."""
-        return self.cache.get(self.path(name), self.mpp.get(os.path.basename(name)))
+        return self.cache.get(self.path(name), mpp_of(self.mpp, name))
 
     def read(self, row: int, size: int) -> np.ndarray:
         """Image of a row at (size, size), uint8 RGB; what is not square is cut around its centre."""

@@ -13,9 +13,9 @@ import numpy as np
 from histomm.wsi.backends import Backend, open_backend
 from histomm.wsi.backends.base import RegionError
 from histomm.wsi.colour_profile import IccToSrgb
-from histomm.wsi.slide_files import find_slides, read_mpp_table
+from histomm.wsi.slide_files import find_slides, mpp_of, read_mpp_table
 
-__all__ = ['Slide', 'SlideCache', 'find_slides', 'open_slide', 'read_mpp_table']
+__all__ = ['Slide', 'SlideCache', 'find_slides', 'mpp_of', 'open_slide', 'read_mpp_table']
 
 MPP_RANGE = (0.05, 20.0)
 """µm per level-0 pixel that are believed: from 100× oil immersion to a film scanner. What lies beyond is the resolution

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 SUFFIXES = ('bif', 'czi', 'dcm', 'mrxs', 'ndpi', 'qptiff', 'scn', 'svs', 'svslide', 'tif', 'tiff', 'vms', 'vmu')
@@ -61,7 +62,9 @@ def _series_and_size(path: Path) -> tuple[str, int]:
 
 
 def read_mpp_table(path: str | os.PathLike) -> dict[str, float]:
-    """Read µm per level-0 pixel of slides from a CSV with the columns ``slide`` (file name) and ``mpp``.
+    """Read µm per level-0 pixel of slides from a CSV with the columns ``slide`` and ``mpp``.
+
+    ``slide`` is the path of a slide below the slide folder, or its bare file name, see :func:`mpp_of`.
 
     Raises:
         ValueError: a column is missing, a slide is named twice, or an mpp is not a positive number.
@@ -78,6 +81,18 @@ def read_mpp_table(path: str | os.PathLike) -> dict[str, float]:
                 raise ValueError(f'{path}: line {rows.line_num} names {name} again; keep one line a slide')
             table[name] = _positive(row['mpp'], f'{path}: line {rows.line_num}')
     return table
+
+
+def mpp_of(table: Mapping[str, float], slide: str, default: float | None = None) -> float | None:
+    """What a table of :func:`read_mpp_table` says of a slide.
+
+    Args:
+        table: The table.
+        slide: Path of the slide below the slide folder, with forward slashes; a line of this name comes before one of
+            the bare file name, which stands for slides of this name in all folders.
+        default: What is returned where it says nothing.
+    """
+    return table.get(slide, table.get(slide.rpartition('/')[2], default))
 
 
 def _positive(text: str | None, where: str) -> float:

@@ -128,6 +128,32 @@ def test_another_model_or_other_images_are_refused(encoder, slide, tmp_path):
         run(encoder, source, tmp_path / 'f.h5', dtype=torch.bfloat16)
 
 
+def test_pixel_size_is_by_path_or_name_and_decides_the_features(encoder, slide, tmp_path):
+    root, tiles = slide
+    bare = tmp_path / 'slides/deep/bare.tif'
+    bare.parent.mkdir(parents=True)
+    tifffile.imwrite(bare, tifffile.imread(root / 'slides/one.tif'), tile=(64, 64), photometric='rgb')
+    places = np.stack((tiles.x, tiles.y), axis=1)[:4]
+    tiles = tiles_of_slide('deep/bare.tif', places, SIZE // 2, 0.5, np.ones(4))
+
+    def features(path, mpp):
+        return run(encoder, tiles_source(tmp_path / 'slides', tiles, encoder.steps, mpp), path).features
+
+    by_path, by_name = (features(tmp_path / f'{len(key)}.h5', {key: 0.5}) for key in ('deep/bare.tif', 'bare.tif'))
+    assert np.array_equal(by_path, by_name)
+    with pytest.raises(ValueError, match=r'8\.h5 was made with names = .* cannot be mixed'):
+        features(tmp_path / '8.h5', {'bare.tif': 0.25})
+
+
+def test_size_of_the_tiles_of_one_slide_is_remembered(encoder, slide, tmp_path):
+    root, tiles = slide
+    rows = np.arange(4)
+    other = tiles_of_slide('one.tif', np.stack((tiles.x, tiles.y), axis=1), SIZE // 2, 0.5, np.ones(35), tiles.settings)
+    run(encoder, subset(tiles_source(root / 'slides', tiles, encoder.steps), rows), tmp_path / 'f.h5')
+    with pytest.raises(ValueError, match=r'was made with names = .* cannot be mixed'):
+        run(encoder, subset(tiles_source(root / 'slides', other, encoder.steps), rows), tmp_path / 'f.h5')
+
+
 def test_rows_of_one_slide(encoder, slide, tmp_path):
     root, tiles = slide
     source = tiles_source(root / 'slides', tiles, encoder.steps)

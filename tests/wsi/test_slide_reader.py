@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from histomm.wsi import reader
-from histomm.wsi.reader import Slide, SlideCache, find_slides, open_slide, read_mpp_table
+from histomm.wsi.reader import Slide, SlideCache, find_slides, mpp_of, open_slide, read_mpp_table
 
 
 def blobs(width=700, height=500, seed=0):
@@ -200,6 +200,13 @@ class TestResolution:
             table.write_text(text)
             with pytest.raises(ValueError, match=message):
                 read_mpp_table(table)
+
+    def test_path_in_the_table_comes_before_the_bare_name(self):
+        table = {'a.svs': 0.25, 'deep/a.svs': 0.5}
+        assert [mpp_of(table, name, 1.0) for name in ('a.svs', 'deep/a.svs', 'other/a.svs', 'b.svs')] == [
+            *(0.25, 0.5, 0.25, 1.0)
+        ]
+        assert mpp_of({'deep/a.svs': 0.5}, 'a.svs') is None
 
 
 def read_in_child(slide, queue):
