@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from histomm.atomic_file import write_atomic
+from histomm.wsi.locks import file_lock
 from histomm.wsi.tile_settings import TileSettings
 from histomm.wsi.tile_table import concat_tiles, read_tiles, write_tiles
 
@@ -108,7 +109,15 @@ def gather(out: Path, settings: TileSettings, reports: Iterable[SlideReport]) ->
         out: Folder of tiles.
         settings: Its settings.
         reports: Of this run; they count before what the folder says of the same slides.
+
+    Raises:
+        LockedError: another run has been writing the table for ten minutes.
     """
+    with file_lock(out / '.locks' / TABLE, patience=600):  # whoever ends last has all slides in view
+        _gather(out, settings, reports)
+
+
+def _gather(out: Path, settings: TileSettings, reports: Iterable[SlideReport]) -> None:
     known = {report.slide: report for report in read_records(out)}
     tables = [read_tiles(slide_table_path(out, name)) for name, report in known.items() if report.status == 'done']
     write_tiles(out / TABLE, concat_tiles(tables, settings.as_json()))

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from histomm.visualization.slide_tiles import draw_slide_tiles
 from histomm.wsi.pipeline import Tiler
 from histomm.wsi.quality import LIMITS
-from histomm.wsi.reader import find_slides, read_mpp_table
+from histomm.wsi.reader import find_slides, mpp_of, read_mpp_table
 from histomm.wsi.stores import KINDS
 from histomm.wsi.tile_records import FAILURES, TABLE, SlideJob, SlideReport, gather
 from histomm.wsi.tile_settings import TISSUE, TileSettings, claim_folder
@@ -114,7 +114,7 @@ def find_jobs(args: argparse.Namespace) -> tuple[list[SlideJob], list[str]]:
     jobs = []
     for path in find_slides(args.slides):
         name = path.relative_to(root).as_posix()
-        jobs.append(SlideJob(name, path.absolute(), table.get(name, table.get(path.name, args.mpp))))
+        jobs.append(SlideJob(name, path.absolute(), mpp_of(table, name, args.mpp)))
     unknown = sorted(set(table) - {job.name for job in jobs} - {job.path.name for job in jobs})
     if unknown:
         print(f'note: {args.mpp_table} names {len(unknown)} slides that are not here, such as {unknown[0]}')
@@ -172,10 +172,11 @@ def tile(args: argparse.Namespace) -> int:
 def _with_progress(reports: Iterator[SlideReport], total: int) -> Iterator[SlideReport]:
     """The reports, with a bar; one line a minute where nobody watches."""
     tiles = 0
-    with tqdm(reports, total=total, unit='slide', mininterval=0.1 if sys.stderr.isatty() else 60) as bar:
-        for report in bar:
+    with tqdm(total=total, unit='slide', mininterval=0.1 if sys.stderr.isatty() else 60) as bar:
+        for report in reports:
             tiles += report.tiles
             bar.set_postfix(tiles=tiles, refresh=False)
+            bar.update()
             if report.status != 'done':
                 bar.write(f'{report.status}: {report.slide}: {report.reason}', file=sys.stderr)
             yield report
