@@ -1,6 +1,9 @@
 """Fixtures that several test files share."""
 
+import contextlib
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,23 @@ def real_data() -> Path:
     if not (root / 'MANIFEST.md').is_file():
         pytest.skip(f'no real tissue at {root}; set HISTOMM_REAL_DATA')
     return root
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system that can grow."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+
+    def resize(size, how='remount,'):
+        command = ['mount', '-t', 'tmpfs', '-o', f'{how}size={size}', 'tmpfs', str(folder)]
+        return subprocess.run(command, capture_output=True).returncode
+
+    if shutil.which('mount') is None or resize('400k', ''):
+        pytest.skip('mounting a file system is not permitted here')
+    yield folder, resize
+    with contextlib.suppress(OSError):
+        subprocess.run(['umount', '-l', str(folder)], check=False)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ the file itself appears at the end, under its name only when it is complete.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from histomm.atomic_file import remove_partial, write_atomic
+from histomm.atomic_file import atomic_folder, remove_partial, remove_partial_of, write_atomic
 
 SUFFIXES = ('.h5', '.hdf5', '.zarr')
 """What feature files may end in: HDF5, or a zarr folder."""
@@ -121,12 +120,9 @@ class FeatureWriter:
         )
         if classes is not None:
             attributes['classes'] = json.dumps(list(classes), ensure_ascii=False)
-        partial = self.path.with_name(f'.{self.path.name}.partial{self.path.suffix}')
-        _remove(partial)
         parts = [np.load(self._part(start), mmap_mode='r') for start, _ in self.spans()]
         writer = _write_zarr if self.path.suffix == '.zarr' else _write_hdf5
-        writer(partial, parts, self.total, columns, attributes)
-        os.replace(partial, self.path)
+        writer(self.path, parts, self.total, columns, attributes)
         shutil.rmtree(self.folder)
         self.complete = True
 
@@ -231,7 +227,9 @@ def _zarr() -> Any:
 def _write_hdf5(path: Path, parts: list[np.ndarray], total: int, columns: dict, attributes: dict) -> None:
     import h5py
 
-    with h5py.File(path, 'w') as file:
+    from histomm.wsi.hdf5_file import atomic_hdf5
+
+    with atomic_hdf5(path) as (file, _):
         width = parts[0].shape[1] if parts else 0
         features = file.create_dataset('features', (total, width), np.float32)
         for start, block in _blocks(parts):
@@ -241,21 +239,23 @@ def _write_hdf5(path: Path, parts: list[np.ndarray], total: int, columns: dict, 
                 text = h5py.string_dtype() if name == 'names' else None
                 file.create_dataset(name, data=values, dtype=text)
         file.attrs.update(attributes)
-        file.flush()
 
 
 def _write_zarr(path: Path, parts: list[np.ndarray], total: int, columns: dict, attributes: dict) -> None:
-    group = _zarr().open_group(str(path), mode='w', zarr_format=2)
-    width = parts[0].shape[1] if parts else 0
-    chunks = (max(1, min(total, 4096)), max(1, width))
-    features = group.create_array('features', shape=(total, width), dtype='float32', chunks=chunks)
-    for start, block in _blocks(parts):
-        features[start : start + len(block)] = block
-    for name, values in columns.items():
-        if values is not None:
-            # Text of a fixed width, in the second format, is what all versions of zarr read.
-            group.create_array(name, data=np.array([str(value) for value in values]) if name == 'names' else values)
-    group.attrs.update(attributes)
+    remove_partial_of(path)
+    with atomic_folder(path) as partial:
+        group = _zarr().open_group(str(partial), mode='w', zarr_format=2)
+        width = parts[0].shape[1] if parts else 0
+        chunks = (max(1, min(total, 4096)), max(1, width))
+        features = group.create_array('features', shape=(total, width), dtype='float32', chunks=chunks)
+        for start, block in _blocks(parts):
+            features[start : start + len(block)] = block
+        for name, values in columns.items():
+            if values is not None:
+                # Text of a fixed width, in the second format, is what all versions of zarr read.
+                data = np.array([str(value) for value in values]) if name == 'names' else values
+                group.create_array(name, data=data)
+        group.attrs.update(attributes)
 
 
 def _blocks(parts: list[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
@@ -288,10 +288,3 @@ def _check_same(found: dict, wanted: dict, path: Path) -> None:
                 f'{path} was made with {name} = {found.get(name)!r}, this run has {wanted.get(name)!r}; features of '
                 'both cannot be mixed: name another file, or remove this one'
             )
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

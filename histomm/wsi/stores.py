@@ -21,7 +21,8 @@ import cv2
 import h5py
 import numpy as np
 
-from histomm.atomic_file import atomic_folder, atomic_path, remove_partial_of
+from histomm.atomic_file import atomic_folder, remove_partial_of
+from histomm.wsi.hdf5_file import atomic_hdf5
 
 KINDS = ('jpg', 'png', 'hdf5', 'webdataset')
 """What tiles can be stored as."""
@@ -57,13 +58,11 @@ def open_store(
     if kind not in KINDS:
         raise ValueError(f'tiles cannot be stored as {kind!r}, expected one of {", ".join(KINDS)}')
     path = store_path(folder, slide, kind)
-    remove_partial_of(path)
     if kind == 'hdf5':
-        with atomic_path(path) as partial, _FaultKeepingFile(partial) as raw:
-            with h5py.File(raw, 'w') as file:
-                yield _add_to_hdf5(file, raw, slide, settings)
-            raw.check()
+        with atomic_hdf5(path) as (file, check):
+            yield _add_to_hdf5(file, check, slide, settings)
         return
+    remove_partial_of(path)
     with atomic_folder(path) as partial:
         if kind == 'webdataset':
             with _Shards(partial, slide, settings, quality, shard_size) as shards:
@@ -93,29 +92,7 @@ def _add_to_folder(folder: Path, kind: str, quality: int) -> Add:
     return add
 
 
-class _FaultKeepingFile(io.FileIO):
-    """A file that keeps a failed write to itself until asked: the HDF5 library may crash where it cannot write."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, 'w+')
-        self.fault: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        if self.fault is None:
-            try:
-                left = memoryview(data).cast('B')
-                while left:
-                    left = left[super().write(left) :]
-            except OSError as error:
-                self.fault = error
-        return memoryview(data).nbytes
-
-    def check(self) -> None:
-        if self.fault is not None:
-            raise self.fault
-
-
-def _add_to_hdf5(file: h5py.File, raw: _FaultKeepingFile, slide: str, settings: dict[str, Any]) -> Add:
+def _add_to_hdf5(file: h5py.File, check: Callable[[], None], slide: str, settings: dict[str, Any]) -> Add:
     size = settings['size']
     file.attrs['slide'], file.attrs['settings'] = slide, json.dumps(settings, sort_keys=True)
     shapes = dict(shape=(0, size, size, 3), maxshape=(None, size, size, 3), chunks=(1, size, size, 3))
@@ -127,7 +104,7 @@ def _add_to_hdf5(file: h5py.File, raw: _FaultKeepingFile, slide: str, settings: 
         tiles.resize(count + 1, axis=0)
         coords.resize(count + 1, axis=0)
         tiles[count], coords[count] = tile, (x, y)
-        raw.check()
+        check()
 
     return add
 

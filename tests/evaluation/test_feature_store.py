@@ -63,6 +63,28 @@ def test_a_second_run_computes_what_is_missing_only(tmp_path):
     assert FeatureWriter(path, SETTINGS, 10, 4).missing() == []
 
 
+@pytest.mark.parametrize('suffix', ['.h5', '.zarr'])
+def test_a_full_disk_leaves_the_parts_and_no_file(tmp_path, small_disk, suffix):
+    if suffix == '.zarr':
+        pytest.importorskip('zarr')
+    disk, resize = small_disk
+    path, values = disk / f'f{suffix}', np.random.default_rng(0).normal(size=(600, 100)).astype(np.float32)
+
+    def finish():
+        writer = FeatureWriter(path, SETTINGS, 600, 200)
+        for start, end in writer.missing():
+            writer.write(start, values[start:end])
+        writer.finish(['x'] * 600)
+
+    with pytest.raises(OSError, match='No space left on device'):
+        finish()
+    assert [left.name for left in disk.iterdir()] == [f'.f{suffix}.parts']
+    assert resize('20m') == 0
+    finish()
+    assert [left.name for left in disk.iterdir()] == [f'f{suffix}']
+    np.testing.assert_array_equal(read_features(path).features, values)
+
+
 def test_parts_of_other_settings_are_refused(tmp_path):
     FeatureWriter(tmp_path / 'f.h5', SETTINGS, 10, 4)
     with pytest.raises(ValueError, match=r"weights = 'abc', this run has 'other'.*cannot be mixed"):

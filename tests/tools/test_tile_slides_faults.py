@@ -1,6 +1,5 @@
 """Tiles of slides are the same however many work on them, are interrupted, or meet a bad slide or a full disk."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -173,23 +172,6 @@ def test_another_slide_of_the_same_name_is_noticed(tool, tmp_path):
     assert 'its tiles are those of a slide with' in failures(tmp_path / 'out')['a.tif']
     (tmp_path / 'out/slides/a.tif.json').unlink()
     assert run(tool, tmp_path / 'slides', tmp_path / 'out') == 0
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system that can grow."""
-    folder = tmp_path / 'disk'
-    folder.mkdir()
-
-    def resize(size, how='remount,'):
-        command = ['mount', '-t', 'tmpfs', '-o', f'{how}size={size}', 'tmpfs', str(folder)]
-        return subprocess.run(command, capture_output=True).returncode
-
-    if shutil.which('mount') is None or resize('400k', ''):
-        pytest.skip('mounting a file system is not permitted here')
-    yield folder, resize
-    with contextlib.suppress(OSError):
-        subprocess.run(['umount', '-l', str(folder)], check=False)
 
 
 @pytest.mark.parametrize('store', ['png', 'hdf5', 'webdataset'])
