@@ -113,6 +113,15 @@ def test_features_lie_at_level_0(tmp_path):
     assert len(second['geometry']['coordinates']) == 2
 
 
+def test_holes_move_with_their_outline():
+    labels = np.ones((3, 3), np.int32)
+    labels[1, 1] = 0
+    (feature,) = features_of_labels(labels, offset=(1000, 2000), scale=(4, 2))
+    outline, hole = feature['geometry']['coordinates']
+    assert {tuple(corner) for corner in outline} == {(1000, 2000), (1012, 2000), (1012, 2006), (1000, 2006)}
+    assert {tuple(corner) for corner in hole} == {(1004, 2002), (1008, 2002), (1008, 2004), (1004, 2004)}
+
+
 def test_no_feature_is_an_empty_collection(tmp_path):
     assert write_geojson(tmp_path / 'a.geojson', features_of_labels(np.zeros((3, 3), int))) == 0
     assert json.loads((tmp_path / 'a.geojson').read_text()) == {'type': 'FeatureCollection', 'features': []}
