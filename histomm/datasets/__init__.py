@@ -1,6 +1,7 @@
 """Data sets, samplers and transforms."""
 
 from . import bcss, transforms
+from .magnification_sets import MagnificationSetDataset
 from .neighbourhood_sampler import NeighbourhoodSampler
 from .nuclei import NucleiDataset
 from .patch_collection import PatchCollection
@@ -11,6 +12,7 @@ from .stored_tiles import StoredTileDataset
 from .value_patches import ValuePatchDataset
 
 __all__ = [
+    'MagnificationSetDataset',
     'NeighbourhoodSampler',
     'NucleiDataset',
     'PatchCollection',

@@ -1,9 +1,11 @@
 """Transforms on numpy images and their records."""
 
+from histomm.datasets.transforms.affine import RandomAffine, RandomMirror, ResizeWhole
 from histomm.datasets.transforms.base import RandomTransform, view_generator
 from histomm.datasets.transforms.geometric import RandomCrop, RandomFlip, RandomResizedCrop, RandomRotate90
 from histomm.datasets.transforms.instances import LoadInstances, PackInstances
 from histomm.datasets.transforms.loading import LoadPatch, UnreadableImageError, read_image
+from histomm.datasets.transforms.magnifications import MagnificationPairSampler, MagnificationViews
 from histomm.datasets.transforms.photometric import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize
 from histomm.datasets.transforms.reference import BoundingCrop
 from histomm.datasets.transforms.seed import SeedGlobalRandom
@@ -19,18 +21,23 @@ __all__ = [
     'LoadInstances',
     'LoadPatch',
     'MacenkoNormalize',
+    'MagnificationPairSampler',
+    'MagnificationViews',
     'MultiView',
     'PackInstances',
     'PackViews',
     'RandStainNA',
+    'RandomAffine',
     'RandomCrop',
     'RandomFlip',
     'RandomGrayscale',
+    'RandomMirror',
     'RandomResizedCrop',
     'RandomRotate90',
     'RandomSolarize',
     'RandomTransform',
     'ReinhardNormalize',
+    'ResizeWhole',
     'SeedGlobalRandom',
     'UnreadableImageError',
     'read_image',
