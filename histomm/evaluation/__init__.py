@@ -29,6 +29,8 @@ from .overlap_scores import (
     overlap_terms,
     panoptic_quality,
 )
+from .patient_metric import MajorityVoteMetric, PatientAccuracyMetric
+from .patient_scores import image_level_accuracy, majority_vote, patient_level_accuracy
 from .representation import feature_std, rankme
 from .splits import Split, kfold_splits, label_fraction, split_parts
 
@@ -42,8 +44,10 @@ __all__ = [
     'InstanceOverlapMetric',
     'Interval',
     'JaccardDiceMetric',
+    'MajorityVoteMetric',
     'OverlapScores',
     'OverlapTerms',
+    'PatientAccuracyMetric',
     'RegressionMetric',
     'Split',
     'aggregated_jaccard',
@@ -60,10 +64,12 @@ __all__ = [
     'gland_scores',
     'gland_terms',
     'hausdorff_distance',
+    'image_level_accuracy',
     'kfold_splits',
     'knn_predict',
     'label_fraction',
     'macro_auc',
+    'majority_vote',
     'mean_absolute_error',
     'object_dice',
     'object_f1',
@@ -71,6 +77,7 @@ __all__ = [
     'overlap_scores',
     'overlap_terms',
     'panoptic_quality',
+    'patient_level_accuracy',
     'predicted_label_map',
     'rankme',
     'split_nuclei',
