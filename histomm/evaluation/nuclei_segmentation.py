@@ -1,8 +1,10 @@
 """Nuclei of images and slides by a network of confidences."""
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 
 from .channel_choice import choose_channel, mean_scores
@@ -54,7 +56,8 @@ def choose_without_labels(
 ) -> int:
     """The channel that the rule ``label_free`` takes, by the middle of each source.
 
-    Of slides it is the tile with tissue that lies nearest to the middle. A network of one channel has no choice.
+    Of slides it is the tile with tissue that lies nearest to the middle. A network of one channel has no choice. Where
+    no mask correlates with haematoxylin the log warns.
 
     Args:
         model: In evaluation mode.
@@ -72,7 +75,15 @@ def choose_without_labels(
         if len(confidence) == 1:
             return 0
         scores.append(channel_scores(confidence, pixels, radii=radii))
-    return choose_channel(mean_scores(scores), 'label_free').channel
+    channel, correlation = choose_channel(mean_scores(scores), 'label_free')
+    if correlation <= 0:
+        print_log(
+            f'no channel marks what is rich in haematoxylin (highest correlation {correlation:.3f}), so channel '
+            f'{channel} will hardly be nuclei; take another checkpoint, or give the channel',
+            'current',
+            level=logging.WARNING,
+        )
+    return channel
 
 
 def _middle(source: NucleiSource, side: int) -> Box:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from copy import deepcopy
 
 import cv2
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from PIL import Image
 from tool_modules import load_tool
 
+from histomm.evaluation import nuclei_segmentation
 from histomm.evaluation.nuclei_post import clean_mask, split_nuclei
+from histomm.evaluation.nuclei_sources import open_source
 from histomm.evaluation.tiled_confidence import predict_confidence
 from histomm.models import PatchContrast
 
@@ -120,6 +123,19 @@ def test_images_get_maps_polygons_and_pictures(tool, place, model, tmp_path, cap
     assert (tmp_path / '1.png').read_bytes() == content
     assert {path.name for path in tmp_path.iterdir()} == set(before)
     assert (tmp_path / '0.png').stat().st_mtime_ns == before['0.png']
+
+
+def test_no_channel_for_nuclei_is_told(place, model, monkeypatch):
+    told = []
+    monkeypatch.setattr(nuclei_segmentation, 'print_log', lambda text, logger, level: told.append(text))
+    sources = [open_source(place / 'images/0.png')]
+    assert nuclei_segmentation.choose_without_labels(model, sources) == 2
+    assert not told
+    blind = deepcopy(model)
+    torch.nn.init.zeros_(blind.backbone.classifier.weight)
+    torch.nn.init.constant_(blind.backbone.classifier.bias, -1)
+    assert nuclei_segmentation.choose_without_labels(blind, sources) == 0
+    assert 'highest correlation 0.000), so channel 0 will hardly be nuclei' in told[0]
 
 
 def test_morphology_is_that_of_the_config_or_of_the_command(tool, place, model, tmp_path):
