@@ -104,8 +104,8 @@ def draw_painted(thumbnail: np.ndarray, boxes: np.ndarray, labels: np.ndarray, t
     return figure
 
 
-def paint_tiles(thumbnail: np.ndarray, boxes: np.ndarray, labels: np.ndarray, strength: float = 0.45) -> np.ndarray:
-    """The thumbnail with the tiles tinted in the colours of their clusters.
+def paint_tiles(thumbnail: np.ndarray, boxes: np.ndarray, labels: np.ndarray, strength: float = 0.55) -> np.ndarray:
+    """The thumbnail with the tiles in grey, tinted in the colours of their clusters: stain would mix with them.
 
     Args:
         thumbnail: (h, w, 3) uint8 RGB.
@@ -113,9 +113,12 @@ def paint_tiles(thumbnail: np.ndarray, boxes: np.ndarray, labels: np.ndarray, st
         labels: (n,) clusters.
         strength: Share of the colour, 0 to 1.
     """
-    layer = thumbnail.copy()
+    painted = thumbnail.copy()
+    grey = cv2.cvtColor(cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     for box, label in zip(np.round(boxes).astype(int).tolist(), labels, strict=True):
         color = cluster_color(int(label))
-        tint = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
-        cv2.rectangle(layer, (box[0], box[1]), (max(box[2] - 1, box[0]), max(box[3] - 1, box[1])), tint, cv2.FILLED)
-    return np.round(thumbnail * (1 - strength) + layer * strength).astype(np.uint8)
+        tint = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
+        x1, y1 = max(box[0], 0), max(box[1], 0)
+        place = np.s_[y1 : max(box[3], y1 + 1), x1 : max(box[2], x1 + 1)]
+        painted[place] = np.round(grey[place] * (1 - strength) + tint * strength)
+    return painted

@@ -73,6 +73,7 @@ def draw_embedding(places: np.ndarray, labels: np.ndarray | None, names: Sequenc
         columns = -(-len(names) // 30)
         figure.legend(loc='outside right upper', frameon=False, fontsize=9, ncols=columns)
     axes.set_title(title, loc='left', fontsize=10)
-    axes.set(xticks=[], yticks=[], aspect='equal')
+    axes.set(xticks=[], yticks=[])
+    axes.set_aspect('equal', adjustable='datalim')  # the points fill the picture
     axes.spines[:].set_color('0.8')
     return figure
