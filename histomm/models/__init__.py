@@ -1,12 +1,13 @@
 """Registered models: they hold parameters and state, and call ``histomm.functional``."""
 
-from .backbones import ConfidenceNet, ResNetWithStem
+from .backbones import ConfidenceNet, DilatedResNet, ResNetWithStem
 from .data_preprocessors import ViewDataPreprocessor
 from .dense_branch import DenseBranch, DenseMaps
 from .gather import gather_with_grad
 from .heads import CrossCorrelationHead, UNetDecoder
 from .matchers import DenseView, FeatureMatcher, LocationMatcher, Matches, PreciseLocationMatcher
 from .necks import DenseNeck, MapProjector
+from .optional_weights import PretrainedIfPresent
 from .queue import FeatureQueue
 from .selfsup import (
     ConCL,
@@ -32,6 +33,7 @@ __all__ = [
     'DenseMoCo',
     'DenseNeck',
     'DenseView',
+    'DilatedResNet',
     'EMATeacher',
     'FeatureMatcher',
     'FeatureQueue',
@@ -41,6 +43,7 @@ __all__ = [
     'PatchContrast',
     'PixelReconstruction',
     'PreciseLocationMatcher',
+    'PretrainedIfPresent',
     'ResNetWithStem',
     'ScalePretext',
     'SimCLR',
