@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tool_modules import load_tool
 
+from histomm.datasets.conversion import JOURNAL
 from histomm.datasets.synthetic import write_layout
 
 
@@ -160,8 +161,8 @@ def test_a_stopped_run_looks_unfinished_and_goes_on(tool, rois, converted, tmp_p
             tool.main(command)
     assert not out.exists()
     partial = tmp_path / 'BCSS.partial'
-    with open(partial / 'regions.jsonl', 'a') as journal:
-        journal.write('{"region": "TCGA-half')
+    with open(partial / JOURNAL, 'a') as journal:
+        journal.write('["TCGA-half')
     begun = stop_at(tool, monkeypatch, 0)
     assert tool.main(command) == 0
     assert len(begun) == 6, 'the three that were finished are not done again'

@@ -12,7 +12,6 @@ LL, E2, EW, GM and S3 are the test set; of the other participants a tenth, drawn
 
 import argparse
 import csv
-import json
 from pathlib import Path
 
 import cv2
@@ -20,13 +19,12 @@ import numpy as np
 
 from histomm.datasets.bcss import CLASSES, OUTSIDE
 from histomm.datasets.bcss_regions import MPP, Region, cut, find_regions, read_region, split_participants
-from histomm.datasets.conversion import claim, run_conversion, write_png
+from histomm.datasets.conversion import claim, convert_each, run_conversion, write_png
 from histomm.datasets.label_maps import ConversionError
 from histomm.datasets.patients import check_disjoint, participants_of, read_names
 
 PUBLISHED = 151
 SPLITS = ('train', 'val', 'test')
-JOURNAL = 'regions.jsonl'
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -112,13 +110,6 @@ def recipe_of(regions: list[Region], args: argparse.Namespace) -> dict:
     return dict(version=1, **options, bytes_of_image_and_mask=files)
 
 
-def finished_rows(journal: Path) -> dict[str, dict]:
-    """Rows of the regions that an earlier run finished; a line that it did not finish is taken out of the journal."""
-    lines = journal.read_text().split('\n')[:-1] if journal.is_file() else []
-    journal.write_text(''.join(f'{line}\n' for line in lines))
-    return {row['region']: row for row in map(json.loads, lines)}
-
-
 def pixel_sums(rows: list[dict]) -> dict[str, np.ndarray]:
     """Pixels of each code in each split."""
     sums = {split: np.zeros(len(CLASSES) + 1, int) for split in SPLITS}
@@ -179,15 +170,12 @@ def convert(args: argparse.Namespace) -> None:
     if partial is None:
         print(f'{args.out} holds these patches already')
         return
-    rows = finished_rows(partial / JOURNAL)
-    for number, region in enumerate(regions, 1):
-        if region.name in rows:
-            continue
-        row = rows[region.name] = write_region(region, splits[region.participant], partial, args)
-        with open(partial / JOURNAL, 'a') as journal:
-            journal.write(json.dumps(row) + '\n')
-        print(f'{number}/{len(regions)} {region.name}: {row["patches"]} patches to {row["split"]}', flush=True)
-    rows = [rows[region.name] for region in regions]
+    named = {region.name: region for region in regions}
+    rows = convert_each(
+        partial,
+        list(named),
+        lambda name: write_region(named[name], splits[named[name].participant], partial, args),
+    )
     if not any(row['patches'] for row in rows):
         outside, dropped = (sum(row[key] for row in rows) for key in ('outside', 'border_dropped'))
         raise ConversionError(
@@ -198,7 +186,6 @@ def convert(args: argparse.Namespace) -> None:
     write_tables(partial, rows, sorted(splits))
     print_sums(rows)
     partial.replace(args.out)
-    (args.out / JOURNAL).unlink()
 
 
 def main(argv: list[str] | None = None) -> int:
