@@ -25,9 +25,11 @@ def atomic_hdf5(path: str | Path) -> Iterator[tuple[h5py.File, Callable[[], None
     """
     remove_partial_of(path)
     with atomic_path(path) as partial, _FaultKeepingFile(partial) as raw:
-        with h5py.File(raw, 'w') as file:
-            yield file, raw.check
-        raw.check()
+        try:
+            with h5py.File(raw, 'w') as file:
+                yield file, raw.check
+        finally:
+            raw.check()  # rather than what HDF5 says of a file that lacks a part
 
 
 class _FaultKeepingFile(io.FileIO):

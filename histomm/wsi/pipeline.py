@@ -90,15 +90,17 @@ class Tiler:
         picture = self.out / 'pictures' / f'{job.name}.jpg'
         for path in (record_path(self.out, job.name), slide_table_path(self.out, job.name), picture):
             remove_partial_of(path)
-        with open_slide(job.path, job.mpp) as slide:
+        # Mask and picture look at the whole slide: what cannot be read is white there where it may be skipped.
+        broken = 'white' if self.settings.skip_broken else 'error'
+        with open_slide(job.path, job.mpp) as slide, open_slide(job.path, job.mpp, broken=broken) as whole:
             self._check_resolution(slide)
-            tissue = self._tissue(slide, job, has_mask)
+            tissue = self._tissue(whole, job, has_mask)
             plan = self._plan(slide, job, tissue)
             kept, dropped = self._pixels(slide, job, plan)
             corners = plan.corners[kept]
             if self.picture is not None:
                 lost = plan.corners[sorted(row for rows in dropped.values() for row in rows)]
-                drawn = self.picture(slide, tissue, corners, lost, self.settings.grid().span(slide))
+                drawn = self.picture(whole, tissue, corners, lost, self.settings.grid().span(slide))
                 write_atomic(encode(drawn, 'jpg', 85), picture)
         settings = self.settings
         table = tiles_of_slide(job.name, corners, settings.size, settings.mpp, plan.share[kept], settings.as_json())

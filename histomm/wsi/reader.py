@@ -7,12 +7,12 @@ from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
 
-import cv2
 import numpy as np
 
 from histomm.wsi.backends import Backend, open_backend
 from histomm.wsi.backends.base import RegionError
 from histomm.wsi.colour_profile import IccToSrgb
+from histomm.wsi.resampling import resample, span_in_pixels
 from histomm.wsi.slide_files import find_slides, mpp_of, read_mpp_table
 
 __all__ = ['Slide', 'SlideCache', 'find_slides', 'mpp_of', 'open_slide', 'read_mpp_table']
@@ -23,12 +23,19 @@ of a print (72 dpi are 353 µm) or a slip of units."""
 
 _SAME_LEVEL = 1.005  # pyramids round their sizes: a level named 4 is at 4.002; so much coarser still counts as 4
 _MAX_PIXELS = 2**25  # of a level, read at once: 100 MB; larger regions are read and resampled in parts
+_FILLED = 256  # px: a part that cannot be decoded is narrowed down to squares of this side before it becomes white
 _abandoned: list[Backend] = []  # handles of a parent process: closing them here could wait for a lock of its threads
 
 Box = tuple[int, int, int, int]
 
 
-def open_slide(path: str | os.PathLike, mpp: float | None = None, icc: bool = False, border: str = 'white') -> 'Slide':
+def open_slide(
+    path: str | os.PathLike,
+    mpp: float | None = None,
+    icc: bool = False,
+    border: str = 'white',
+    broken: str = 'error',
+) -> 'Slide':
     """Open a slide: whatever OpenSlide reads, plain TIFF, or DICOM, told by content and not by suffix.
 
     Args:
@@ -36,12 +43,13 @@ def open_slide(path: str | os.PathLike, mpp: float | None = None, icc: bool = Fa
         mpp: µm per level-0 pixel, used where the file does not say or says something absurd.
         icc: Convert colours to sRGB by the ICC profile of the file, where it has one.
         border: Regions beyond the border are 'white', or an 'error'.
+        broken: Pixels that cannot be decoded are an 'error', or 'white', for pictures of a damaged slide.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is no slide that can be read, or an argument is bad; the message names the file.
     """
-    return Slide(path, mpp=mpp, icc=icc, border=border)
+    return Slide(path, mpp=mpp, icc=icc, border=border, broken=broken)
 
 
 class Slide:
@@ -61,12 +69,18 @@ class Slide:
     """
 
     def __init__(
-        self, path: str | os.PathLike, mpp: float | None = None, icc: bool = False, border: str = 'white'
+        self,
+        path: str | os.PathLike,
+        mpp: float | None = None,
+        icc: bool = False,
+        border: str = 'white',
+        broken: str = 'error',
     ) -> None:
         self.path = Path(path)
-        if border not in ('white', 'error'):
-            raise ValueError(f"{self.path}: border is {border!r}, expected 'white' or 'error'")
-        self._icc, self._border = icc, border
+        for name, value in (('border', border), ('broken', broken)):
+            if value not in ('white', 'error'):
+                raise ValueError(f"{self.path}: {name} is {value!r}, expected 'white' or 'error'")
+        self._icc, self._border, self._broken = icc, border, broken
         self._handle: Backend | None = None
         self._to_srgb: IccToSrgb | None = None
         self._pid = 0
@@ -205,8 +219,8 @@ class Slide:
         finest = min(scale_x, scale_y) * _SAME_LEVEL
         level = max(i for i, down in enumerate(self.level_downsamples) if i == 0 or down <= finest)
         down = self.level_downsamples[level]
-        x1, x2 = _span(x / down, width, scale_x / down)
-        y1, y2 = _span(y / down, height, scale_y / down)
+        x1, x2 = span_in_pixels(x / down, width, scale_x / down)
+        y1, y2 = span_in_pixels(y / down, height, scale_y / down)
         return level, (x1, y1, x2, y2)
 
     def _decode(self, level: int, box: Box) -> np.ndarray:
@@ -216,11 +230,24 @@ class Slide:
             image = handle.read_level(level, x1, y1, x2 - x1, y2 - y1)
         except RegionError as error:
             self.close()  # a handle stays broken after an error
+            if self._broken == 'white':
+                return self._fill(level, box)
             raise ValueError(
                 f'{self.path}: region x {x1} to {x2}, y {y1} to {y2} of level {level} cannot be read ({error}); '
                 'copy the slide anew or leave it out'
             ) from error
         return self._to_srgb(image) if self._to_srgb is not None else image
+
+    def _fill(self, level: int, box: Box) -> np.ndarray:
+        """A region that cannot be decoded as a whole: its parts that can be, and white."""
+        x1, y1, x2, y2 = box
+        if max(x2 - x1, y2 - y1) <= _FILLED:
+            return np.full((y2 - y1, x2 - x1, 3), 255, np.uint8)
+        if x2 - x1 >= y2 - y1:
+            middle = (x1 + x2) // 2
+            return np.hstack([self._decode(level, part) for part in ((x1, y1, middle, y2), (middle, y1, x2, y2))])
+        middle = (y1 + y2) // 2
+        return np.vstack([self._decode(level, part) for part in ((x1, y1, x2, middle), (x1, middle, x2, y2))])
 
     def _open(self) -> Backend:
         """The handle of this process."""
@@ -244,22 +271,6 @@ class Slide:
 
     def __repr__(self) -> str:
         return f'Slide({str(self.path)!r}, size={self.size}, levels={len(self.level_sizes)})'
-
-
-def _span(start: float, count: int, scale: float) -> tuple[int, int]:
-    """Borders in level pixels of ``count`` pixels, each ``scale`` long: ``count`` apart where that is as near."""
-    first, last = round(start), round(start + count * scale)
-    if abs(count * scale - count) < 0.5:
-        last = first + count
-    return first, max(last, first + 1)
-
-
-def resample(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize (H, W, 3) to (height, width, 3): by area where it shrinks, linearly where it grows."""
-    if image.shape[:2] == (height, width):
-        return image
-    grows = width > image.shape[1] and height > image.shape[0]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR if grows else cv2.INTER_AREA)
 
 
 class SlideCache:

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from histomm.wsi.reader import Box, Slide, resample
+from histomm.wsi.reader import Box, Slide
+from histomm.wsi.resampling import resample
 
 _WASTE = 2.0  # a common region may hold so many times the pixels of its tiles
 _MAX_PIXELS = 2**23  # of a common region: 25 MB

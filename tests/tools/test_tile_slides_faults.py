@@ -116,22 +116,26 @@ def test_bad_slides_do_not_stop_the_others(tool, slides, tmp_path, capsys):
     shutil.copytree(slides, root)
     draw_slide(root / 'no_mpp.tif', mpp=None)
     (root / 'text.svs').write_text('no slide')
+    (root / 'empty.tif').touch()
     draw_slide(root / 'broken.tif', 3)
     break_tile(root / 'broken.tif', 12)
     good = ['a.tif', 'b.tif', 'deep/c.tif']
     assert run(tool, root, out, '--store', 'jpg') == 1
     reasons = failures(out)
-    assert sorted(reasons) == ['broken.tif', 'no_mpp.tif', 'text.svs']
+    assert sorted(reasons) == ['broken.tif', 'empty.tif', 'no_mpp.tif', 'text.svs']
     assert 'no_mpp.tif: the file has no pixel size; give mpp' in reasons['no_mpp.tif']
     assert 'text.svs: cannot be opened as a slide' in reasons['text.svs']
+    assert 'copy it anew if it is not whole, or convert it' in reasons['text.svs']
+    assert 'empty.tif: is empty, expected a slide; copy it anew or remove it' in reasons['empty.tif']
     assert 'broken.tif: region x' in reasons['broken.tif']
     said = capsys.readouterr()
-    assert f'6 slides: 3 done (1 without tissue), 3 failed (see {out}/failures.csv); ' in said.out
+    assert f'7 slides: 3 done (1 without tissue), 4 failed (see {out}/failures.csv); ' in said.out
     assert all(f'failed: {name}: {reason}' in said.err for name, reason in reasons.items())
     assert sorted(path.name for path in (out / 'tiles').iterdir()) == good[:2]
     # mended one by one
-    (root / 'text.svs').unlink()
-    (out / 'slides/text.svs.json').unlink()
+    for name in ('text.svs', 'empty.tif'):
+        (root / name).unlink()
+        (out / f'slides/{name}.json').unlink()
     draw_slide(root / 'broken.tif', 3)
     (tmp_path / 'mpp.csv').write_text('slide,mpp\nno_mpp.tif,0.5\nnone.tif,0.5\n')
     assert run(tool, root, out, '--store', 'jpg', '--mpp-table', tmp_path / 'mpp.csv') == 0
@@ -154,6 +158,22 @@ def test_broken_tiles_can_be_skipped(tool, tmp_path):
     assert (
         set(zip(tiles.x, tiles.y, strict=True)) == {(x, y) for x in range(0, 512, 64) for y in range(0, 512, 64)} - lost
     )
+
+
+def test_mask_and_picture_of_a_slide_with_broken_tiles(tool, tmp_path):
+    """They look at all of the slide, which has one level only."""
+    path = draw_slide(tmp_path / 'slides' / 'a.tif', width=1024, height=512)
+    assert run(tool, tmp_path / 'slides', tmp_path / 'whole') == 0
+    break_tile(path, 2 * 8 + 3)  # x 384 to 512, y 256 to 384, in the midst of the tissue
+    assert run(tool, tmp_path / 'slides', tmp_path / 'strict') == 1
+    assert run(tool, tmp_path / 'slides', tmp_path / 'out', '--skip-broken', '--store', 'png') == 0
+    found, whole = (read_tiles(tmp_path / name / 'tiles.parquet') for name in ('out', 'whole'))
+    found, whole = (set(zip(table.x, table.y, strict=True)) for table in (found, whole))
+    lost = {(x, y) for x in (384, 448) for y in (256, 320)}
+    near = {(x, y) for x, y in whole if 256 <= x < 640 and 128 <= y < 512}
+    assert lost <= near
+    assert whole - near <= found <= whole - lost
+    assert (tmp_path / 'out/pictures/a.tif.jpg').is_file()
 
 
 def test_coarse_slides_are_interpolated_on_request_alone(tool, slides, tmp_path):

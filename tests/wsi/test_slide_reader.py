@@ -10,6 +10,7 @@ import openslide
 import pytest
 import tifffile
 from PIL import Image, ImageCms
+from small_slides import break_tile
 
 from histomm.wsi import reader
 from histomm.wsi.reader import Slide, SlideCache, find_slides, mpp_of, open_slide, read_mpp_table
@@ -314,12 +315,31 @@ class TestDamage:
             slide.read(260, 140, 40, 40)
         np.testing.assert_array_equal(slide.read(400, 300, 40, 40), image[300:340, 400:440])
 
-    @pytest.mark.parametrize('content', [b'', b'no slide', b'II*\0\0\0\0'])
+    def test_broken_tile_is_white_on_request(self, tmp_path, image):
+        path = tmp_path / 'broken.tif'
+        tifffile.imwrite(path, image, photometric='rgb', tile=(128, 128), compression='deflate', metadata=None)
+        break_tile(path, 0)
+        slide = open_slide(path, broken='white')
+        found = slide.read(0, 0, image.shape[1], image.shape[0])
+        white = (found == 255).all(axis=2) & (image != 255).any(axis=2)
+        assert white[:128, :128].all()
+        np.testing.assert_array_equal(found[~white], image[~white])
+        assert not white[256:].any()
+        assert not white[:, 256:].any()
+        with pytest.raises(ValueError, match=r"broken.tif: broken is 'grey', expected 'white' or 'error'"):
+            open_slide(path, broken='grey')
+
+    @pytest.mark.parametrize('content', [b'no slide', b'II*\0\0\0\0'])
     def test_files_that_are_no_slides(self, tmp_path, content):
         path = tmp_path / 'text.svs'
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r'text.svs: cannot be opened as a slide: OpenSlide does not know'):
             open_slide(path)
+
+    def test_empty_file(self, tmp_path):
+        (tmp_path / 'none.svs').touch()
+        with pytest.raises(ValueError, match=r'none.svs: is empty, expected a slide; copy it anew or remove it'):
+            open_slide(tmp_path / 'none.svs')
 
     def test_missing_file(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r'gone.svs: slide not found'):

@@ -19,6 +19,8 @@ def open_backend(path: Path) -> Backend:
     """
     if not path.exists():
         raise FileNotFoundError(f'{path}: slide not found; correct the path')
+    if path.is_file() and not path.stat().st_size:
+        raise SlideFormatError(f'{path}: is empty, expected a slide; copy it anew or remove it')
     reasons = []
     for kind in _candidates(path):
         try:
@@ -27,7 +29,10 @@ def open_backend(path: Path) -> Backend:
             reasons.append(str(error))
             continue
         return _with_more_levels(path, backend)
-    raise SlideFormatError(f'{path}: cannot be opened as a slide: {"; ".join(reasons)}; convert it to a tiled TIFF')
+    raise SlideFormatError(
+        f'{path}: cannot be opened as a slide: {"; ".join(reasons)}; '
+        'copy it anew if it is not whole, or convert it to a tiled TIFF'
+    )
 
 
 def _candidates(path: Path) -> list[type]:
