@@ -2,13 +2,14 @@
 
 import pickle
 import tarfile
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from histomm.datasets import StoredTileDataset
+from histomm.datasets import StoredTileDataset, stored_tiles
 from histomm.datasets.patients import PatientOverlapError
 from histomm.datasets.transforms.loading import UnreadableImageError
 from histomm.registry import DATASETS
@@ -46,6 +47,16 @@ def test_all_tiles_in_a_fixed_order(root):
     assert levels(tiles.get_subset([5, 0])) == [100, 40]
     assert levels(StoredTileDataset(str(root), indices=2, pipeline=[LOAD])) == [40, 50]
     assert levels(pickle.loads(pickle.dumps(tiles))) == [40, 50, 60, 80, 90, 100]
+
+
+def test_few_files_are_open_at_a_time(tmp_path, monkeypatch):
+    for slide in range(4):
+        with open_store(tmp_path, f'{slide}.svs', 'hdf5', dict(size=8, mpp=0.5)) as add:
+            add(0, 0, 1.0, tile(slide, 0))
+    monkeypatch.setattr(stored_tiles, '_MAX_OPEN', 2)
+    tiles = StoredTileDataset(str(tmp_path), pipeline=[LOAD])
+    assert levels(tiles[number] for number in (0, 1, 2, 3, 0)) == [40, 80, 120, 160, 40]
+    assert [Path(path).name for path in tiles._open._files] == ['3.svs.h5', '0.svs.h5']
 
 
 def test_loader_processes_open_files_of_their_own(root):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from histomm.evaluation.protocol import Labelled, Protocol, Run, evaluate, summarise
+from histomm.evaluation.protocol import Labelled, Protocol, Run, evaluate, splits_of, summarise
 
 RNG = np.random.default_rng(1)
 LABELS = np.arange(160) % 2
@@ -46,8 +46,34 @@ def test_folds_test_every_row_once_and_keep_patients_together():
     runs = evaluate(Labelled(FEATURES, LABELS, ('a', 'b'), groups), Protocol(('knn',), folds=5, bootstrap=10))
     assert [run.fold for run in runs] == [0, 1, 2, 3, 4]
     assert sum(run.sizes['test'] for run in runs) == 160
-    assert all(run.sizes['test'] % 4 == 0 for run in runs)
     assert all(run.intervals['accuracy'][0] <= run.scores['accuracy'] <= run.intervals['accuracy'][1] for run in runs)
+
+
+def test_rows_of_a_group_are_on_one_side_of_every_split():
+    groups = np.array([f'p{row // 7}' for row in range(160)])
+    data = Labelled(FEATURES, LABELS, ('a', 'b'), groups)
+    for protocol, own_test in ((Protocol(folds=4), False), (Protocol(), False), (Protocol(parts=(75, 25)), True)):
+        for split in splits_of(data, protocol, own_test):
+            sides = [set(groups[rows]) for rows in split]
+            assert sum(map(len, sides)) == len(set().union(*sides)) == 23
+
+
+def test_intervals_are_those_of_patients():
+    """Ten patients of sixteen equal images each: an interval of images would be a quarter as wide."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(10) % 2, 16)
+    features = np.repeat(rng.normal(0, 1, (10, 4)).astype(np.float32) + 0.5, 16, axis=0)
+    train = Labelled(FEATURES, LABELS, ('a', 'b'))
+    groups = np.repeat([f'p{number}' for number in range(10)], 16)
+    (run,), (alone,) = (
+        evaluate(
+            train, Protocol(('linear',), parts=(75, 25), bootstrap=200), Labelled(features, labels, ('a', 'b'), of)
+        )
+        for of in (groups, None)
+    )
+    assert run.scores == alone.scores
+    width, width_alone = (np.ptp(one.intervals['accuracy']) for one in (run, alone))
+    assert width > 2.5 * width_alone > 0
 
 
 def test_values_are_judged_by_their_absolute_error():

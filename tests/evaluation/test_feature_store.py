@@ -85,6 +85,16 @@ def test_a_full_disk_leaves_the_parts_and_no_file(tmp_path, small_disk, suffix):
     np.testing.assert_array_equal(read_features(path).features, values)
 
 
+def test_a_part_that_does_not_fit_on_the_disk_is_missing(small_disk):
+    disk, _ = small_disk
+    writer = FeatureWriter(disk / 'f.h5', SETTINGS, 4, 2)
+    writer.write(0, np.ones((2, 20_000)))
+    with pytest.raises(OSError, match='No space left on device'):
+        writer.write(2, np.ones((2, 50_000)))
+    assert FeatureWriter(disk / 'f.h5', SETTINGS, 4, 2).missing() == [(2, 4)]
+    assert sorted(left.name for left in (disk / '.f.h5.parts').iterdir()) == ['000000000000.npy', 'settings.json']
+
+
 def test_parts_of_other_settings_are_refused(tmp_path):
     FeatureWriter(tmp_path / 'f.h5', SETTINGS, 10, 4)
     with pytest.raises(ValueError, match=r"weights = 'abc', this run has 'other'.*cannot be mixed"):

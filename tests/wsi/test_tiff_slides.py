@@ -4,6 +4,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from histomm.wsi.backends import tiff
 from histomm.wsi.reader import open_slide
 
 
@@ -192,3 +193,13 @@ def test_lzw_of_16_bits(tmp_path, image):
     path.write_bytes(start[:place] + b'\xff' * count + start[place + count :])
     with pytest.raises(ValueError, match=r'lzw.tif: region x 0 to 9, y 0 to 9 of level 0 cannot be read'):
         open_slide(path).read(0, 0, 9, 9)
+
+
+def test_decoded_segments_are_kept_within_bounds(tmp_path, image, monkeypatch):
+    path = tmp_path / 'plain.tif'
+    tifffile.imwrite(path, image, photometric='rgb', rowsperstrip=10, metadata=None)
+    monkeypatch.setattr(tiff, '_CACHE_BYTES', 3 * 450 * 10 * 3)
+    backend = tiff.TiffBackend(path)
+    for _ in range(2):
+        np.testing.assert_array_equal(backend.read_level(0, 0, 0, 450, 310), image)
+        assert len(backend._segments) == 3
