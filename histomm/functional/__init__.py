@@ -24,6 +24,7 @@ from .patch_contrast import (
     patch_statistics,
     window_grid,
 )
+from .positions import interpolate_positions
 from .prototypes import best_assignment, prototype_neighbors, prototype_similarity
 from .soft_threshold import share_level, soft_mask
 from .symmetries import dihedral, undo_dihedral
@@ -45,6 +46,7 @@ __all__ = [
     'feature_match',
     'gather_patches',
     'info_nce',
+    'interpolate_positions',
     'map_equivariance',
     'map_smoothness',
     'nearest_match',

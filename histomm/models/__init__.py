@@ -1,15 +1,16 @@
 """Registered models: they hold parameters and state, and call ``histomm.functional``."""
 
-from .backbones import ConfidenceNet, DilatedResNet, ResNetWithStem
+from .backbones import ConfidenceNet, DilatedResNet, PatchViT, RegionViT, ResNetWithStem
 from .data_preprocessors import ViewDataPreprocessor
 from .dense_branch import DenseBranch, DenseMaps
 from .gather import gather_with_grad
 from .heads import CrossCorrelationHead, UNetDecoder
 from .matchers import DenseView, FeatureMatcher, LocationMatcher, Matches, PreciseLocationMatcher
-from .necks import DenseNeck, MapProjector
+from .necks import DenseNeck, DINONeck, MapProjector
 from .optional_weights import PretrainedIfPresent
 from .queue import FeatureQueue
 from .selfsup import (
+    DINO,
     ConCL,
     DenseMoCo,
     PatchContrast,
@@ -25,9 +26,11 @@ from .teacher import EMATeacher
 from .transfer import TransferReport, VerifiedPretrained, load_backbone
 
 __all__ = [
+    'DINO',
     'ConCL',
     'ConfidenceNet',
     'CrossCorrelationHead',
+    'DINONeck',
     'DenseBranch',
     'DenseMaps',
     'DenseMoCo',
@@ -41,9 +44,11 @@ __all__ = [
     'MapProjector',
     'Matches',
     'PatchContrast',
+    'PatchViT',
     'PixelReconstruction',
     'PreciseLocationMatcher',
     'PretrainedIfPresent',
+    'RegionViT',
     'ResNetWithStem',
     'ScalePretext',
     'SimCLR',

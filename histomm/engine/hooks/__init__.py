@@ -6,6 +6,7 @@ from .data_wait import DataWaitHook
 from .empty_epoch import EmptyEpochHook
 from .feature_monitor import FeatureMonitorHook
 from .fixed_lr import FixedLRHook
+from .gradients import FrozenModuleHook, PerParameterClipHook
 from .nonfinite import NonFiniteLossHook
 from .online_knn import OnlineKNNHook
 from .precise_bn import PreciseBNHook
@@ -19,8 +20,10 @@ __all__ = [
     'EmptyEpochHook',
     'FeatureMonitorHook',
     'FixedLRHook',
+    'FrozenModuleHook',
     'NonFiniteLossHook',
     'OnlineKNNHook',
+    'PerParameterClipHook',
     'PreciseBNHook',
     'SeedHook',
     'UnreadableFilesHook',

@@ -2,6 +2,7 @@
 
 from .concl import ConCL
 from .dense_moco import DenseMoCo
+from .dino import DINO
 from .patch_contrast import PatchContrast
 from .reconstruction import PixelReconstruction
 from .scale_pretext import ScalePretext
@@ -10,6 +11,7 @@ from .vicreg import VICReg
 from .with_dense_branch import with_dense_branch
 
 __all__ = [
+    'DINO',
     'ConCL',
     'DenseMoCo',
     'PatchContrast',
