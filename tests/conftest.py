@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from yapf.yapflib import yapf_api
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -42,6 +43,22 @@ def small_disk(tmp_path):
     yield folder, resize
     with contextlib.suppress(OSError):
         subprocess.run(['umount', '-l', str(folder)], check=False)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _configs_formatted_once():
+    """A run has mmengine format its config some seven times, which takes longer than training for a step."""
+    original, found = yapf_api.FormatCode, {}
+
+    def once(text, **options):
+        key = (text, repr(options))
+        if key not in found:
+            found[key] = original(text, **options)
+        return found[key]
+
+    yapf_api.FormatCode = once
+    yield
+    yapf_api.FormatCode = original
 
 
 @pytest.fixture(autouse=True)
