@@ -143,6 +143,15 @@ def test_extracted_backbone_knows_the_normalisation(native, tmp_path):
     assert card['method'] == 'histomm.SimCLR'
 
 
+def test_the_hash_is_compared_before_the_file_is_read(tmp_path, capsys):
+    cut = tmp_path / 'cut.ckpt'
+    cut.write_bytes(b'half of a download')
+    assert run('import', cut, '--out', tmp_path / 'ours.pth', '--sha256', 'ae652d1a') == 1
+    assert 'expected one that begins with ae652d1a' in capsys.readouterr().err
+    assert run('import', tmp_path / 'none.ckpt', '--out', tmp_path / 'ours.pth', '--sha256', 'ae652d1a') == 1
+    assert 'none.ckpt' in capsys.readouterr().err
+
+
 def test_the_hash_is_compared(native, tmp_path, capsys):
     digest = file_hash(native)
     assert run('import', native, '--out', tmp_path / 'a.pth', '--sha256', digest[:8].upper()) == 0

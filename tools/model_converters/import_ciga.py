@@ -14,7 +14,7 @@ import torch
 from histomm.atomic_file import atomic_path
 from histomm.models.card import file_hash
 from histomm.models.ciga import NORMALISATION, from_ciga
-from histomm.models.weights import TransferError, read_checkpoint
+from histomm.models.weights import TransferError, read_checkpoint, resolve_checkpoint
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -38,9 +38,10 @@ def check_hash(path: Path, wanted: str | None) -> str:
 
 def convert(args: argparse.Namespace) -> str:
     """Write the checkpoint and say what it holds."""
-    tensors, _ = read_checkpoint(args.checkpoint, 'state_dict')
-    state = from_ciga(tensors, str(args.checkpoint))
-    digest = check_hash(args.checkpoint, args.sha256)
+    path = resolve_checkpoint(args.checkpoint)
+    digest = check_hash(path, args.sha256)  # before anything of the file is read
+    tensors, _ = read_checkpoint(path, 'state_dict')
+    state = from_ciga(tensors, str(path))
     model = (
         f"dict(type='histomm.SimCLR', data_preprocessor=dict(mean={NORMALISATION['mean']}, std={NORMALISATION['std']}))"
     )
