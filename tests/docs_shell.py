@@ -380,6 +380,16 @@ def pretend_pretraining(run: Path) -> None:
     (run / 'last_checkpoint').write_text(str(run / 'epoch_200.pth'))
 
 
+def draw_for_dino(shell: Shell) -> None:
+    """A folder of patches, and a file in the layout of HIPT's checkpoints."""
+    from histomm.models import PatchViT
+    from histomm.models.hipt import to_hipt
+
+    draw_patches(Path('data'), num=18)
+    weights = {f'backbone.{name}': value for name, value in PatchViT().state_dict().items()}
+    torch.save({'teacher': to_hipt(weights, 'drawn')}, 'vit256_small_dino.pth')
+
+
 def draw_for_transfer(shell: Shell) -> None:
     """A finished pre-training in ``work_dirs/moco_plm_r18_nct``, and GlaS before its conversion."""
     draw_published_data()

@@ -69,6 +69,13 @@ def draw_scales(root: Path) -> Path:
     return out
 
 
+def draw_magnification_sets(root: Path) -> Path:
+    """Eight drawn places at four magnifications, in the layout of BreakHis."""
+    out = root / 'BreaKHis_v1'
+    write_layout('breakhis', out, 8, (70, 46), seed=0)
+    return out
+
+
 def draw_tiles(root: Path) -> Path:
     """Drawn pictures of DigestPath, cut into tiles of 64 pixels."""
     out = root / 'DigestPath2019'
@@ -89,6 +96,7 @@ def pretraining_options(patches: Path, batch_size: int = 4, epochs: int = 1, sam
         'train_dataloader.pin_memory': False,
         'train_dataloader.dataset.indices': samples or batch_size,
         'train_dataloader.dataset.pipeline.1.views.0.pipeline.0.size': 64,
+        'train_dataloader.dataset.pipeline.1.pipeline.5.size': 64,
         'train_cfg.max_epochs': epochs,
         'default_hooks.logger.interval': 1,
         'default_hooks.features.interval': 1,
@@ -115,6 +123,15 @@ def slide_options(slides: Path) -> dict:
     """Settings that make a config of tiles of slides run for seconds."""
     return pretraining_options(slides / 'slides') | {
         'train_dataloader.dataset.tiles': str(slides / 'tiles.parquet'),
+    }
+
+
+def magnification_options(sets: Path, batch_size: int = 4, epochs: int = 1) -> dict:
+    """Settings that make a config of sets over magnifications run for seconds."""
+    return pretraining_options(sets, batch_size, epochs) | {
+        # the weights and momenta of a ResNet-50 take longer to write than the step
+        'default_hooks.checkpoint.interval': 10,
+        'default_hooks.checkpoint.save_last': False,
     }
 
 
@@ -278,6 +295,7 @@ SOME_METHODS = {
 
 
 NARROW = {
+    'histomm.DINO': {'model.neck.hid_channels': 32, 'model.neck.out_channels': 64},
     'histomm.VICReg': {'model.neck.hid_channels': 32, 'model.neck.out_channels': 32},
     'mmpretrain.LatentPredictHead': {
         'model.neck.hid_channels': 32,

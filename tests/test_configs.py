@@ -13,11 +13,13 @@ from small_runs import (
     detection_options,
     draw_bcss,
     draw_coco,
+    draw_magnification_sets,
     draw_monuseg,
     draw_patches,
     draw_scales,
     draw_slides,
     draw_tiles,
+    magnification_options,
     nuclei_options,
     patch_contrast_options,
     pretraining_options,
@@ -44,6 +46,7 @@ def drawn(tmp_path_factory):
         'nuclei': draw_monuseg(root),
         'scales': draw_scales(root),
         'slides': draw_slides(root),
+        'magnifications': draw_magnification_sets(root),
     }
 
 
@@ -52,6 +55,8 @@ def _options(path, drawn):
     model = cfg.model.type
     if cfg.train_dataloader.dataset.type == 'histomm.SlideTileDataset':
         return slide_options(drawn['slides'])
+    if cfg.train_dataloader.dataset.type == 'histomm.MagnificationSetDataset':
+        return magnification_options(drawn['magnifications'])
     if model == 'histomm.PatchContrast' and cfg.get('val_dataloader'):
         return nuclei_options(drawn['nuclei'])
     if model == 'histomm.ScalePretext':
@@ -69,6 +74,10 @@ def _options(path, drawn):
     if model == 'EncoderDecoder':
         return segmentation_options(drawn['segmentation'])
     return detection_options(drawn['detection'])
+
+
+CONV_STEMS = ('backbone.conv1', 'backbone.layers.0.conv')
+"""First convolutions of ResNets and EfficientNets."""
 
 
 class _RememberWeights(Hook):
@@ -94,7 +103,8 @@ def test_config_runs_a_step(name, drawn, tmp_path):
     after = dict(runner.model.named_parameters())
     assert all(torch.isfinite(after[key]).all() for key in before)
     head = 'head.fc' if runner.cfg.model.type == 'mmpretrain.ImageClassifier' else 'decode_head.decoder.blocks.0'
-    first = head if runner.cfg.model.backbone.get('frozen_stages') == 4 else 'backbone.conv1'
+    stem = 'backbone.patch_embed' if runner.cfg.model.backbone.type == 'histomm.PatchViT' else CONV_STEMS
+    first = head if runner.cfg.model.backbone.get('frozen_stages') == 4 else stem
     trained = [key for key in before if key.startswith(first)]
     assert trained
     assert all(not torch.equal(before[key], after[key]) for key in trained)

@@ -48,6 +48,8 @@ PREPARE = {
     'configs/simsiam/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/barlowtwins/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/simclr/README.md': lambda shell: docs_shell.draw_collection(),
+    'configs/mpcs/README.md': lambda shell: docs_shell.draw_for_downstream(('breakhis', 'BreaKHis_v1', 64, 32)),
+    'configs/dino/README.md': docs_shell.draw_for_dino,
     'configs/colorization/README.md': lambda shell: docs_shell.draw_collection(),
     'configs/autoencoder/README.md': lambda shell: docs_shell.draw_collection(),
     'configs/patch_contrast/README.md': lambda shell: None,
