@@ -5,7 +5,9 @@ import csv
 import pytest
 from feature_files import tool
 from small_runs import draw_patches
+from tool_modules import load_tool
 
+from histomm.datasets.synthetic import write_layout
 from histomm.datasets.transforms import read_image
 
 
@@ -42,3 +44,15 @@ def test_values_keep_their_numbers(patches, tmp_path):
 def test_wrong_parts_are_refused(part, patches, tmp_path):
     with pytest.raises(SystemExit, match=r'split_patches: .*(expected NAME=SHARE|above 0)'):
         tool('split_patches', patches, '--parts', part, 'val=25', '--out', tmp_path)
+
+
+def test_the_converter_of_nct_draws_the_same_lists(tmp_path):
+    write_layout('nct', tmp_path / 'nct', 72, 32)
+    assert load_tool('tools/dataset_converters/nct.py').main([str(tmp_path / 'nct'), '--out', str(tmp_path / 'a')]) == 0
+    words = [str(tmp_path / 'nct'), '--parts', 'train=75', 'val=25', '--fractions', '5', '10', '20', '50']
+    load_tool('tools/split_patches.py').main([*words, '--out', str(tmp_path / 'b')])
+    lists = sorted((tmp_path / 'b').glob('*.csv'))
+    assert len(lists) == 22
+    for path in lists:
+        rows = [line.rsplit(',', 1)[0] for line in (tmp_path / 'a' / path.name).read_text().splitlines()]
+        assert path.read_text().splitlines() == rows, path.name
