@@ -127,13 +127,14 @@ def provenance(encoder: Encoder) -> dict:
     return made
 
 
-def run(args: argparse.Namespace) -> None:
-    """Build, compute, write, and say what was done."""
+def run(args: argparse.Namespace) -> int:
+    """Build, compute, write, and say what was done; how many slides failed."""
     encoder = build_encoder(args)
     source = find_source(args, encoder)
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     loading = Loading(args.batch_size, args.workers, device, DTYPES[args.dtype], args.rows)
     files, made = outputs(source, args.out), provenance(encoder)
+    failed = 0
     for path, part in files:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -143,16 +144,30 @@ def run(args: argparse.Namespace) -> None:
             if len(files) == 1:
                 raise
             print(f'{path}: left out, {error}')
+        except UnreadableImageError as error:
+            if len(files) == 1:
+                raise
+            failed += 1
+            print(f'{path}: failed, {reason_of(error)}', file=sys.stderr)
         else:
             print(f'{path}: {done["total"]} features, {done["new"]} of them new')
+    return failed
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says; of one in a loader process, whose message is a traceback, the last line."""
+    text = str(error).strip()
+    return text.splitlines()[-1].partition('Error: ')[2] if text.startswith('Caught ') else text
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
-        run(args)
+        failed = run(args)
     except (OSError, ValueError, ModuleNotFoundError, LockedError, TransferError, UnreadableImageError) as error:
-        sys.exit(f'extract_features: {error}')
+        sys.exit(f'extract_features: {reason_of(error)}')
+    if failed:
+        sys.exit(f'extract_features: {failed} slides failed; mend them and give the same command again')
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from histomm.datasets.patch_dataset import PatchDataset
-from histomm.datasets.transforms import read_image
+from histomm.datasets.transforms import UnreadableImageError, read_image
 from histomm.evaluation.encoder import Encoder
 from histomm.evaluation.feature_store import FeatureWriter
 from histomm.registry import TRANSFORMS
@@ -108,11 +108,14 @@ class SlideTiles(_Images):
         return len(self.places)
 
     def read(self, index: int) -> tuple[np.ndarray, str]:
-        """Tile (size, size, 3) uint8 RGB and the name of its slide."""
+        """Tile (size, size, 3) uint8 RGB and the name of its slide; ``UnreadableImageError`` where it is damaged."""
         name = str(self.slides[self.numbers[index]])
-        slide = self.cache.get(os.path.join(self.root, name), mpp_of(self.mpp, name))
         x, y, size = (int(value) for value in self.places[index])
-        return slide.read(x, y, size, size, float(self.resolution[index])), name
+        try:
+            slide = self.cache.get(os.path.join(self.root, name), mpp_of(self.mpp, name))
+            return slide.read(x, y, size, size, float(self.resolution[index])), name
+        except ValueError as error:
+            raise UnreadableImageError(str(error)) from error
 
 
 def images_source(

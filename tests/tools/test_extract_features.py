@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,6 +72,24 @@ def test_slides_go_into_one_file_or_one_each(slides, tmp_path):
         np.testing.assert_array_equal(part.coords, whole.coords[rows])
         np.testing.assert_allclose(part.features, whole.features[rows], rtol=1e-4, atol=1e-5)
         assert set(part.names) == {f'{name}.tif'}
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_bad_slide_does_not_stop_the_others(slides, tmp_path, capsys, workers):
+    folder = tmp_path / 'slides'
+    shutil.copytree(slides, folder)
+    (folder / 'one.tif').write_bytes((slides / 'one.tif').read_bytes()[:40])
+    words = ['--timm', 'test_vit', '--random', '--slides', folder, '--tiles', folder / 'tiles.parquet']
+    words += ['--workers', workers, '--out', tmp_path / 'each']
+    with pytest.raises(SystemExit, match='extract_features: 1 slides failed; mend them and give the same command'):
+        tool('extract_features', *words)
+    assert re.search(
+        r'^\S*one\.h5: failed, \S*one\.tif: cannot be opened as a slide: .*$', capsys.readouterr().err, re.M
+    )
+    assert [path.name for path in (tmp_path / 'each').glob('*.h5')] == ['two.h5']
+    shutil.copy(slides / 'one.tif', folder)
+    tool('extract_features', *words)
+    assert sorted(path.name for path in (tmp_path / 'each').iterdir()) == ['one.h5', 'two.h5']
 
 
 def test_a_file_is_written_by_one_process_only(slides, tmp_path, capsys):
