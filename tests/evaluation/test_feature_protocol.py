@@ -19,6 +19,7 @@ def test_runs_of_shares_and_draws():
         ('knn', 0.1, 0), ('knn', 0.1, 1), ('knn', 0.1, 2), ('knn', 1.0, 0),
     ]  # fmt: skip
     assert [r.sizes['train'] for r in runs if r.probe == 'linear'] == [8, 8, 8, 80]
+    assert len({r.scores['auc'] for r in runs if r.probe == 'linear' and r.fraction == 0.1}) == 3, 'draws differ'
     assert all(r.sizes['val'] == r.sizes['test'] == 40 for r in runs)
     assert runs[-1].scores['auc'] > 0.85
     assert set(runs[0].per_class) == {'a', 'b'}

@@ -73,6 +73,14 @@ def test_otsu_tissue_learns_from_the_slide():
     assert mask[5:15, 10:20].all()
 
 
+def test_tissue_is_above_the_threshold_not_on_it():
+    picture = np.zeros((4, 8, 3), np.uint8)
+    picture[:, :4], picture[:, 4:] = (250, 200, 200), (250, 150, 150)  # saturations 51 and 102
+    finder = OtsuTissue().fit(picture)
+    assert finder.threshold == 51
+    np.testing.assert_array_equal(finder.transform(picture), np.arange(8)[None].repeat(4, 0) >= 4)
+
+
 @pytest.mark.parametrize('finder', [OtsuTissue(), HsvTissue(), ClamTissue(), ClamTissue(use_otsu=True)])
 def test_glass_and_black_borders_are_no_tissue(finder):
     rng = np.random.default_rng(0)
