@@ -1,6 +1,8 @@
-"""DINO's small config in real runs: schedules, the frozen layer, and a killed and resumed run."""
+"""DINO's small config in real runs: schedules, the frozen layer, a killed and resumed run, and a collapse."""
 
 import json
+import logging
+import math
 
 import pytest
 import torch
@@ -48,7 +50,7 @@ def patches(tmp_path_factory):
     return draw_patches(tmp_path_factory.mktemp('drawn'))
 
 
-def run(folder, patches, *hooks, epochs=3, samples=4, **options):
+def run(folder, patches, *hooks, epochs=3, samples=4, constant=False, **options):
     small = pretraining_options(patches, batch_size=2, epochs=epochs, samples=samples) | {'default_hooks.knn': None}
     cfg = small_config(CONFIG, folder, small)
     schedule = {
@@ -57,7 +59,9 @@ def run(folder, patches, *hooks, epochs=3, samples=4, **options):
         'param_scheduler.1.end': epochs,
         'param_scheduler.2.end': epochs,
     }
-    cfg.merge_from_dict(schedule | options)
+    cfg.merge_from_dict(options if constant else schedule | options)
+    if constant:
+        cfg.param_scheduler = []
     runner = build_runner(cfg)
     for hook in hooks:
         runner.register_hook(hook)
@@ -126,3 +130,30 @@ def test_the_teacher_is_monitored_and_gives_features(patches, tmp_path):
     for name, value in encoder.network.state_dict().items():
         assert torch.equal(value, state[f'teacher.module.backbone.{name}']), name
     assert encoder(torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8)).shape == (2, 96)
+
+
+def test_the_monitor_says_that_the_outputs_collapse(patches, tmp_path):
+    """Without centring and with a soft teacher all outputs become equal: the loss is that of 64 of them."""
+    warnings = []
+
+    class Listen(Hook):
+        def before_train(self, runner):
+            handler = logging.Handler(logging.WARNING)
+            handler.emit = lambda record: warnings.append(record.getMessage())
+            runner.logger.addHandler(handler)
+
+    options = {
+        'model.center_momentum': 1.0,
+        'model.teacher_temp': 1.0,
+        'default_hooks.features': dict(
+            type='histomm.FeatureMonitorHook', module='neck.mlp', interval=1, num_samples=9, min_rankme=1.2
+        ),
+        'default_hooks.checkpoint.interval': 100,
+        'train_dataloader.batch_size': 9,
+        'optim_wrapper.optimizer.lr': 1e-3,
+    }
+    runner = run(tmp_path / 'run', patches, Listen(), epochs=15, samples=9, constant=True, **options)
+    assert any('The features collapse' in line for line in warnings)
+    spread, loss = (runner.message_hub.get_scalar(f'train/{name}').data[0] for name in ('feature_std', 'loss'))
+    assert spread[-1] < 0.05 < spread[0]
+    assert loss[-1] == pytest.approx(math.log(64), rel=1e-2)
