@@ -96,7 +96,6 @@ def pretraining_options(patches: Path, batch_size: int = 4, epochs: int = 1, sam
         'train_dataloader.pin_memory': False,
         'train_dataloader.dataset.indices': samples or batch_size,
         'train_dataloader.dataset.pipeline.1.views.0.pipeline.0.size': 64,
-        'train_dataloader.dataset.pipeline.1.pipeline.5.size': 64,
         'train_cfg.max_epochs': epochs,
         'default_hooks.logger.interval': 1,
         'default_hooks.features.interval': 1,
@@ -285,6 +284,7 @@ def small_config(path: str | Path, work_dir: Path, options: dict) -> Config:
 
 
 SOME_METHODS = {
+    'train_dataloader.dataset.pipeline.1.pipeline.5.size': 64,
     'train_dataloader.dataset.pipeline.1.views.1.pipeline.0.size': 64,
     'train_dataloader.dataset.pipeline.1.views.2.pipeline.0.size': 48,
     'train_dataloader.dataset.pipeline.1.views.3.pipeline.0.size': 48,
