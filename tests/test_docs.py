@@ -169,6 +169,7 @@ def test_hooks_of_the_configs_page_are_those_of_the_configs():
         'plm/moco_plm_r18_nct.py',
         'glas/mask-rcnn_r18_fpn_glas.py',
         'simsiam/simsiam_r18_nct.py',
+        'dino/dino_vit256-16_patches.py',
     ):
         shipped |= read_config(f'histomm::{name}').default_hooks
     ours = {name: hook.type for name, hook in shipped.items() if hook.type.startswith('histomm.')}
