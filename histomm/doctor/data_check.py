@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.config import Config
@@ -127,11 +127,18 @@ def check_label_maps(report: Report, where: str, dataset: Any, classes: tuple[st
             return
 
 
-def check_dataset(report: Report, where: str, cfg: dict) -> int | None:
+class Size(NamedTuple):
+    """How many samples and classes a data set has."""
+
+    samples: int
+    classes: int
+
+
+def check_dataset(report: Report, where: str, cfg: dict) -> Size | None:
     """All checks of one data set.
 
     Returns:
-        The number of its classes, or None where it has none or cannot be opened.
+        Its size, or None where it cannot be opened or is empty.
     """
     if not check_paths(report, where, cfg):
         return None
@@ -147,13 +154,25 @@ def check_dataset(report: Report, where: str, cfg: dict) -> int | None:
         report.fault(where, 'holds no sample', 'correct its paths, suffixes or filter')
         return None
     if not hasattr(dataset, 'get_data_info'):
-        return len(classes) or None
+        return Size(length, len(classes))
     check_images(report, where, dataset)
     check_label_maps(report, where, dataset, classes)
     annotations = [path for field, path in stated_paths(cfg) if field == 'ann_file' and path.suffix == '.json']
     for ann_file in annotations if classes else []:
         check_coco(report, where, ann_file, classes)
-    return len(classes) or None
+    return Size(length, len(classes))
+
+
+def check_batch(report: Report, cfg: Config, sizes: dict[str, Size]) -> None:
+    """A training set smaller than a batch gives no step where incomplete batches are dropped."""
+    where = 'train_dataloader.dataset'
+    loader = cfg.get('train_dataloader') or {}
+    batch = loader.get('batch_size')
+    if where not in sizes or not loader.get('drop_last') or not (cfg.get('train_cfg') or {}).get('by_epoch'):
+        return
+    if batch and sizes[where].samples < batch:
+        what = f'{batch} is more than the {sizes[where].samples} samples, and batches that are not full are dropped'
+        report.fault('train_dataloader.batch_size', what, 'lower it, or use more images')
 
 
 def hook_datasets(cfg: Config) -> Iterator[tuple[str, dict]]:
@@ -170,14 +189,15 @@ def check_data(report: Report, cfg: Config) -> dict[str, int]:
     Returns:
         Number of classes of each loader's data set that has classes, by its field in the config.
     """
-    counts = {}
+    sizes = {}
     for where, dataset in hook_datasets(cfg):
         check_dataset(report, where, dataset)
     for loader in LOADERS:
         for where, dataset in leaves((cfg.get(loader) or {}).get('dataset'), f'{loader}.dataset'):
-            count = check_dataset(report, where, dataset)
-            if count is not None:
-                counts[where] = count
+            size = check_dataset(report, where, dataset)
+            if size is not None:
+                sizes[where] = size
+    check_batch(report, cfg, sizes)
     for name in EVALUATORS:
         evaluator = cfg.get(name) or []
         alone = isinstance(evaluator, dict)
@@ -186,4 +206,4 @@ def check_data(report: Report, cfg: Config) -> dict[str, int]:
             if path and not Path(path).exists():
                 where = name if alone else f'{name}[{index}]'
                 report.fault(f'{where}.ann_file', f'{path} does not exist', 'correct the path')
-    return counts
+    return {where: size.classes for where, size in sizes.items() if size.classes}

@@ -219,6 +219,21 @@ def test_sound_config(tmp_path, patches):
     assert report.text().endswith('no faults')
 
 
+BATCHES = """
+    default_scope = 'histomm'
+    train_dataloader = dict(batch_size={batch}, drop_last={drop}, dataset=dict(
+        type='PatchDataset', data_root={root!r}, pipeline=[dict(type='LoadPatch')]))
+    train_cfg = dict(by_epoch=True, max_epochs=1)
+"""
+
+
+@pytest.mark.parametrize(('batch', 'drop', 'faults'), [(6, True, 0), (7, True, 1), (7, False, 0)])
+def test_batch_larger_than_the_data_set(tmp_path, patches, batch, drop, faults):
+    report = examine(tmp_path, BATCHES.format(batch=batch, drop=drop, root=str(patches)))
+    assert len(report.faults) == faults
+    assert ('batch_size: 7 is more than the 6 samples' in lines(report)) == bool(faults)
+
+
 def test_folder_that_does_not_exist(tmp_path):
     report = classifier(tmp_path, tmp_path / 'nowhere')
     assert len(report.faults) == 1
