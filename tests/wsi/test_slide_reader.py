@@ -211,7 +211,9 @@ class TestResolution:
 
 
 def read_in_child(slide, queue):
-    queue.put((os.getpid(), slide.read(100, 100, 64, 64).tobytes()))
+    inherited = slide._handle
+    pixels = slide.read(100, 100, 64, 64).tobytes()
+    queue.put((os.getpid(), pixels, slide._handle is not inherited))
 
 
 class TestProcesses:
@@ -234,8 +236,9 @@ class TestProcesses:
         answers = [queue.get(timeout=60) for _ in children]
         for child in children:
             child.join()
-        assert len({pid for pid, _ in answers} | {os.getpid()}) == 3
-        assert all(pixels == expected for _, pixels in answers)
+        assert len({pid for pid, *_ in answers} | {os.getpid()}) == 3
+        assert all(pixels == expected for _, pixels, _ in answers)
+        assert all(own_handle for *_, own_handle in answers)
         assert slide.read(100, 100, 64, 64).tobytes() == expected
 
     def test_closed_slide_opens_again(self, path):
