@@ -146,7 +146,7 @@ class TestErrors:
         broken = sorted(folder.iterdir())[0]
         broken.write_bytes(b'')
         check_dataset(report, 'train', dict(options, data_root=str(folder)))
-        assert f'{broken} is not readable at (0, 0) ({broken}: cannot be opened as a slide' in str(report.faults[0])
+        assert f'{broken} is not readable at (0, 0) ({broken}: is empty, expected a slide' in str(report.faults[0])
 
 
 class TestLoading:
