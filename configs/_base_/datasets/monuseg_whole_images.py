@@ -1,5 +1,5 @@
-# Whole images of MoNuSeg with instances, as tools/dataset_converters/monuseg.py writes it: the training set to choose a channel
-# and an epoch (val), and the test set
+# Whole images of MoNuSeg with instances, as tools/dataset_converters/monuseg.py writes it: the training set to choose a
+# channel and an epoch (val), and the test set
 data_root = 'data/MoNuSeg'
 
 whole_image = [
