@@ -172,7 +172,7 @@ def check_batch(report: Report, cfg: Config, sizes: dict[str, Size]) -> None:
         return
     if batch and sizes[where].samples < batch:
         what = f'{batch} is more than the {sizes[where].samples} samples, and batches that are not full are dropped'
-        report.fault('train_dataloader.batch_size', what, 'lower it, or use more images')
+        report.notice('train_dataloader.batch_size', what, 'lower it, or use more images; training would not start')
 
 
 def hook_datasets(cfg: Config) -> Iterator[tuple[str, dict]]:
