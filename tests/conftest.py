@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 from yapf.yapflib import yapf_api
 
 REPO = Path(__file__).resolve().parents[1]
@@ -64,3 +67,10 @@ def _configs_formatted_once():
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_run_of_another_test():
+    """mmengine keeps loggers and visualizers by name and second; a run that starts in the same second gets them."""
+    for kind in (Visualizer, MMLogger, MessageHub, DefaultScope):
+        kind._instance_dict.clear()

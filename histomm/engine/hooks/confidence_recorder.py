@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,8 +15,10 @@ from PIL import Image
 from histomm import functional
 from histomm.datasets.transforms import LoadPatch
 from histomm.engine.fileio import write_atomic
-from histomm.models.selfsup.patch_contrast import PatchContrast
 from histomm.registry import HOOKS
+
+if TYPE_CHECKING:
+    from histomm.models import PatchContrast
 
 FOLDER = 'confidence'
 """In the work folder."""
@@ -55,6 +58,8 @@ class ConfidenceRecorder(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Read the image; record it unless the run is resumed."""
+        from histomm.models import PatchContrast  # not above: hooks come without mmdet, which all models together bring
+
         model = _model(runner)
         dataset = runner.train_dataloader.dataset
         if not isinstance(model, PatchContrast):
@@ -83,7 +88,7 @@ class ConfidenceRecorder(Hook):
             self._record(runner, _model(runner), runner.epoch + 1)
 
     @torch.no_grad()
-    def _record(self, runner: Runner, model: PatchContrast, epoch: int) -> None:
+    def _record(self, runner: Runner, model: 'PatchContrast', epoch: int) -> None:
         image = torch.from_numpy(self._image).permute(2, 0, 1)[None]
         training = model.training
         model.eval()
