@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 from yapf.yapflib import yapf_api
 
@@ -72,5 +71,5 @@ def _seeded():
 @pytest.fixture(autouse=True)
 def _no_run_of_another_test():
     """mmengine keeps loggers and visualizers by name and second; a run that starts in the same second gets them."""
-    for kind in (Visualizer, MMLogger, MessageHub, DefaultScope):
+    for kind in (Visualizer, MMLogger, MessageHub):
         kind._instance_dict.clear()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.models.backbones import ResNet
 from PIL import Image
@@ -126,7 +127,8 @@ def test_number_of_workers_changes_no_batch(bcss, tmp_path):
     seen = []
     for workers in (0, 2):
         config = small(bcss, tmp_path, **{'train_dataloader.num_workers': workers})
-        loader = Runner.build_dataloader(config.train_dataloader, seed=3)
+        with DefaultScope.overwrite_default_scope(config.default_scope):
+            loader = Runner.build_dataloader(config.train_dataloader, seed=3)
         loader.sampler.seed = 3
         sums = []
         for epoch in range(2):
