@@ -6,6 +6,7 @@ from .neighbourhood_sampler import NeighbourhoodSampler
 from .nuclei import NucleiDataset
 from .patch_collection import PatchCollection
 from .patch_dataset import PatchDataset
+from .region_tokens import RegionTokenDataset
 from .samplers import SampleIndex, SeededSampler
 from .slide_tiles import SlideTileDataset
 from .stored_tiles import StoredTileDataset
@@ -17,6 +18,7 @@ __all__ = [
     'NucleiDataset',
     'PatchCollection',
     'PatchDataset',
+    'RegionTokenDataset',
     'SampleIndex',
     'SeededSampler',
     'SlideTileDataset',

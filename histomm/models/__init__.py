@@ -1,7 +1,7 @@
 """Registered models: they hold parameters and state, and call ``histomm.functional``."""
 
 from .backbones import ConfidenceNet, DilatedResNet, PatchViT, RegionViT, ResNetWithStem
-from .data_preprocessors import ViewDataPreprocessor
+from .data_preprocessors import TokenDataPreprocessor, ViewDataPreprocessor
 from .dense_branch import DenseBranch, DenseMaps
 from .gather import gather_with_grad
 from .heads import CrossCorrelationHead, UNetDecoder
@@ -54,6 +54,7 @@ __all__ = [
     'SimCLR',
     'SoftThreshold',
     'SupervisedConfidence',
+    'TokenDataPreprocessor',
     'TransferReport',
     'UNetDecoder',
     'VICReg',

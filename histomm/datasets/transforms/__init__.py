@@ -11,6 +11,7 @@ from histomm.datasets.transforms.reference import BoundingCrop
 from histomm.datasets.transforms.seed import SeedGlobalRandom
 from histomm.datasets.transforms.stain_jitter import HEDJitter, RandStainNA
 from histomm.datasets.transforms.stain_normalize import MacenkoNormalize, ReinhardNormalize
+from histomm.datasets.transforms.tokens import PackTokens, TokenCrop, TokenFlip
 from histomm.datasets.transforms.views import MultiView, PackViews
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     'MagnificationViews',
     'MultiView',
     'PackInstances',
+    'PackTokens',
     'PackViews',
     'RandStainNA',
     'RandomAffine',
@@ -39,6 +41,8 @@ __all__ = [
     'ReinhardNormalize',
     'ResizeWhole',
     'SeedGlobalRandom',
+    'TokenCrop',
+    'TokenFlip',
     'UnreadableImageError',
     'read_image',
     'view_generator',

@@ -1,5 +1,6 @@
 """What happens to a batch between the loader and the model."""
 
+from .token_data_preprocessor import TokenDataPreprocessor
 from .view_data_preprocessor import ViewDataPreprocessor
 
-__all__ = ['ViewDataPreprocessor']
+__all__ = ['TokenDataPreprocessor', 'ViewDataPreprocessor']
