@@ -6,8 +6,9 @@ python tools/make_synthetic.py --layout crag --out data/CRAG --num 213
 python tools/make_synthetic.py --layout bcss --out data/BCSS_rois --num 151
 python tools/make_synthetic.py --layout monuseg --out data/MoNuSeg_raw --num 51
 python tools/make_synthetic.py --layout consep --out data/CoNSeP_raw --num 41
-python tools/make_synthetic.py --layout breakhis --out data/BreaKHis_v1 --num 200
+python tools/make_synthetic.py --layout breakhis-82 --out data/BreaKHis_v1 --num 164
 python tools/make_synthetic.py --layout slides --out data/slides --num 10 --size 4096
+python tools/make_synthetic.py --layout subtypes --out data/NSCLC --num 40 --size 2048
 """
 
 import argparse

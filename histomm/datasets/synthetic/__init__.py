@@ -7,13 +7,16 @@ from .magnifications import draw_magnifications
 from .patchwork import draw_patchwork
 from .regions import draw_region
 from .slides import SLIDE_CLASSES, SLIDE_TISSUES, SlidePainter, plan_slide
+from .subtypes import MIXTURES, SUBTYPES, patient_shares
 from .tissue import TISSUES, draw_glands, draw_patch
 
 __all__ = [
     'GRADES',
     'LAYOUTS',
+    'MIXTURES',
     'SLIDE_CLASSES',
     'SLIDE_TISSUES',
+    'SUBTYPES',
     'TISSUES',
     'SlidePainter',
     'draw_glands',
@@ -22,6 +25,7 @@ __all__ = [
     'draw_patch',
     'draw_patchwork',
     'draw_region',
+    'patient_shares',
     'plan_slide',
     'write_layout',
 ]

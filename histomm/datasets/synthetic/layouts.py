@@ -26,6 +26,7 @@ from .magnifications import breakhis_pictures
 from .patchwork import breastpathq_pictures, breastpathq_tables, digestpath_pictures, gleason_pictures
 from .regions import draw_region
 from .slides import slide_case, slide_files, slide_tables
+from .subtypes import subtype_pictures, subtype_tables
 from .tissue import TISSUES, check_size, draw_glands, draw_patch
 
 RECIPE = 'synthetic.json'
@@ -225,6 +226,7 @@ LAYOUTS = {
     'digestpath2019': Layout((5000, 5000), digestpath_pictures, lambda num, seed: {}),
     'breastpathq': Layout((512, 512), breastpathq_pictures, breastpathq_tables),
     'slides': Layout((2048, 2048), _slide_pictures, slide_tables, _LARGEST_SLIDE),
+    'subtypes': Layout((2048, 2048), subtype_pictures, subtype_tables, _LARGEST_SLIDE),
 }
 
 
@@ -268,7 +270,9 @@ def write_layout(
             ``monuseg`` (tif, and outlines of nuclei in xml; 37:14), ``consep`` (RGBA png, and MATLAB files with
             nuclei and their kinds; 27:14), or ``slides`` (pyramidal TIFF of 0.5 µm per pixel in ``slides``, their
             patients and labels in ``slides.csv``: normal, or tumor where there is any; which tissue lies where in
-            ``truth``: PNG of the codes of ``tissues.csv``, a pixel for so many level-0 pixels as ``scale.txt`` says).
+            ``truth``: PNG of the codes of ``tissues.csv``, a pixel for so many level-0 pixels as ``scale.txt`` says),
+            or ``subtypes`` (likewise; LUAD and LUSC, which have the same tissues in other proportions, with months of
+            survival and death or not in ``slides.csv``).
             ``nct-val``, ``bach``, ``bach-wsi``, ``breakhis`` (each place four times, at 40X to 400X), ``lymphoma``,
             ``gleason2019``, ``digestpath2019`` and ``breastpathq`` are as their converters read them.
         out: Folder, new, empty, or holding the same set with no more than ``num`` pictures.

@@ -58,13 +58,39 @@ def plan_slide(size: tuple[int, int], seed: int, index: int, label: str) -> Slid
         label: 'normal', or 'tumor': a part of each piece is tumour, and some of it necrosis.
     """
     rng = np.random.default_rng([_SLIDE_STREAM, seed, index])
-    shape = -(-size[1] // CELL), -(-size[0] // CELL)
+    shape = _cells(size)
     pieces = _pieces(rng, shape)
-    seeds = _seeds(rng, shape)
+    seeds = _seeds(rng, shape, _REGION)
     ys, xs = (np.clip(axis.astype(int), 0, side - 1) for axis, side in zip(seeds.T, shape, strict=True))
     tissues = rng.choice(list(_SHARES), len(seeds), p=list(_SHARES.values())).tolist()
     if label == 'tumor':
         _grow_tumour(rng, seeds, pieces[ys, xs], tissues)
+    return _assembled(rng, pieces, seeds, tissues)
+
+
+def plan_mixture(rng: np.random.Generator, size: tuple[int, int], shares: dict[str, float], spacing: int) -> SlidePlan:
+    """Place pieces whose regions are of tissues in given shares, each drawn for itself.
+
+    Args:
+        rng: Of all draws.
+        size: ``(width, height)`` of level 0.
+        shares: Tissue to its share, which add up to 1.
+        spacing: Cells between the centres of regions.
+    """
+    pieces = _pieces(rng, _cells(size))
+    seeds = _seeds(rng, pieces.shape, spacing)
+    tissues = rng.choice(list(shares), len(seeds), p=list(shares.values())).tolist()
+    return _assembled(rng, pieces, seeds, tissues)
+
+
+def _cells(size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of cells of a slide."""
+    return -(-size[1] // CELL), -(-size[0] // CELL)
+
+
+def _assembled(rng: np.random.Generator, pieces: np.ndarray, seeds: np.ndarray, tissues: list[str]) -> SlidePlan:
+    """The plan of pieces (h, w) and of regions with these centres and tissues."""
+    shape = pieces.shape
     nearest = _nearest(rng, shape, seeds)
     regions = np.where(pieces > 0, nearest + 1, 0)
     used, compact = np.unique(np.append(regions.ravel(), 0), return_inverse=True)
@@ -92,9 +118,9 @@ def _pieces(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     return result
 
 
-def _seeds(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Centres of regions on a jittered grid, ``(n, 2)`` y and x in cells."""
-    rows, columns = (max(2, round(side / _REGION)) for side in shape)
+def _seeds(rng: np.random.Generator, shape: tuple[int, int], spacing: int) -> np.ndarray:
+    """Centres of regions on a jittered grid of so many cells, ``(n, 2)`` y and x in cells."""
+    rows, columns = (max(2, round(side / spacing)) for side in shape)
     grid = np.stack(np.mgrid[0:rows, 0:columns], axis=-1) + rng.uniform(0.15, 0.85, (rows, columns, 2))
     return (grid * [shape[0] / rows, shape[1] / columns]).reshape(-1, 2)
 
@@ -228,7 +254,13 @@ def slide_files(
         index: Number of the slide.
         label: One of :data:`SLIDE_CLASSES`.
     """
-    plan = plan_slide(size, seed, index, label)
+    return painted(plan_slide(size, seed, index, label), size, seed, patient, index, label)
+
+
+def painted(
+    plan: SlidePlan, size: tuple[int, int], seed: int, patient: int, index: int, label: str
+) -> tuple[Callable[[Path], None], np.ndarray]:
+    """A plan as a function that writes the slide into a file, and its truth; arguments as for :func:`slide_files`."""
     text = f'drawn slide {index} of seed {seed}: {label}'
 
     def write(path: Path) -> None:
@@ -252,9 +284,10 @@ def slide_tables(num: int, seed: int) -> dict[str, str]:
     """Tables beside the slides: ``slides.csv``, and the codes and the scale of the truth."""
     cases = [slide_case(index)[1:] for index in range(num)]
     slides = [f'{stem}.tif,{barcode},{label}' for barcode, stem, label in cases]
+    return {'slides.csv': '\n'.join(['slide,patient,label', *slides, '']), **truth_tables()}
+
+
+def truth_tables() -> dict[str, str]:
+    """Tables beside the truth: the codes of tissues, and level-0 pixels of a cell."""
     codes = [f'{code},{tissue}' for code, tissue in enumerate(SLIDE_TISSUES)]
-    return {
-        'slides.csv': '\n'.join(['slide,patient,label', *slides, '']),
-        'truth/tissues.csv': '\n'.join(['code,tissue', *codes, '']),
-        'truth/scale.txt': f'{CELL}\n',
-    }
+    return {'truth/tissues.csv': '\n'.join(['code,tissue', *codes, '']), 'truth/scale.txt': f'{CELL}\n'}
