@@ -34,9 +34,11 @@ def _end_with(runner: int) -> None:
     os.killpg(0, signal.SIGTERM)
 
 
-def _fork(argv: tuple[str, ...], folder: str, log: str) -> None:
+def _fork(argv: tuple[str, ...], folder: str, log: str, start_method: str) -> None:
     """In a process forked from a server that has the imports done: be ``python argv``."""
     os.setsid()
+    # It would start processes of its own by another server, which had to import everything once more.
+    multiprocessing.set_start_method(start_method, force=True)
     # The server outlives a runner that was killed as long as it has children, so these have to look out themselves.
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process().sentinel,), daemon=True).start()
     with open(log, 'ab', buffering=0) as file:
@@ -58,7 +60,9 @@ class Started:
         self._fork = self._popen = None
         if forked and command.argv[0] == 'python':
             server = multiprocessing.get_context('forkserver')
-            self._fork = server.Process(target=_fork, args=(command.argv[1:], str(repo), str(log)))
+            self._fork = server.Process(
+                target=_fork, args=(command.argv[1:], str(repo), str(log), multiprocessing.get_start_method())
+            )
             self._fork.start()
             self.pid = self._fork.pid
             return
