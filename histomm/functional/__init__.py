@@ -3,7 +3,7 @@
 from .attention import map_equivariance, map_smoothness
 from .concepts import concept_prototypes, cut_labels, resample_rows
 from .contrastive import info_nce, nt_xent
-from .distill import dino_loss, distillation_loss, teacher_probabilities
+from .distill import dino_loss, distillation_entropies, distillation_loss, teacher_probabilities
 from .geometry import ViewGeometry, canonicalize, cell_boxes, cell_centers, view_to_source
 from .kmeans import spherical_kmeans
 from .matching import (
@@ -26,6 +26,7 @@ from .patch_contrast import (
 )
 from .positions import interpolate_positions
 from .prototypes import best_assignment, prototype_neighbors, prototype_similarity
+from .slide_prototypes import cluster_slides, member_means, nearest_elsewhere, region_targets
 from .soft_threshold import share_level, soft_mask
 from .symmetries import dihedral, undo_dihedral
 from .vicreg import vicreg_covariance, vicreg_invariance, vicreg_spread, vicreg_terms, vicreg_variance
@@ -37,10 +38,12 @@ __all__ = [
     'canonicalize',
     'cell_boxes',
     'cell_centers',
+    'cluster_slides',
     'concept_prototypes',
     'cut_labels',
     'dihedral',
     'dino_loss',
+    'distillation_entropies',
     'distillation_loss',
     'draw_patches',
     'feature_match',
@@ -49,6 +52,8 @@ __all__ = [
     'interpolate_positions',
     'map_equivariance',
     'map_smoothness',
+    'member_means',
+    'nearest_elsewhere',
     'nearest_match',
     'nt_xent',
     'overlap_factors',
@@ -60,6 +65,7 @@ __all__ = [
     'precise_match',
     'prototype_neighbors',
     'prototype_similarity',
+    'region_targets',
     'resample_rows',
     'row_shares',
     'share_level',

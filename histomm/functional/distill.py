@@ -59,6 +59,35 @@ def distillation_loss(
     return entropies.sum() / max(len(entropies), 1)
 
 
+def distillation_entropies(student: Tensor, targets: Tensor, student_temp: float) -> Tensor:
+    """H of several distributions of a teacher and the mean over all views of a student, image by image.
+
+    H(p, s_v) = −Σ_d p_d log softmax(s_v/τ_s)_d is linear in p and Σ_d p_d = 1, so its mean over views is that of
+    logsumexp(s_v/τ_s) less Σ_d p_d·mean_v(s_v,d)/τ_s: no logarithm of V·B·D numbers is kept.
+
+    Args:
+        student: (V, B, D) outputs of the student's head.
+        targets: (B, T, D) probabilities; those of image b are compared with its views. Taken as constants.
+        student_temp: τ_s > 0.
+
+    Returns:
+        (B, T) of numbers >= 0, in float32 at least.
+
+    Raises:
+        ValueError: shapes disagree, or the temperature is not positive.
+    """
+    if student.ndim != 3 or targets.ndim != 3 or student.shape[1:] != (targets.shape[0], targets.shape[2]):
+        raise ValueError(
+            f'student has shape {tuple(student.shape)} and targets {tuple(targets.shape)}, expected (V, B, D) and '
+            '(B, T, D)'
+        )
+    if not student_temp > 0:
+        raise ValueError(f'the temperature of the student is {student_temp}, expected a number > 0')
+    logits = student.to(torch.promote_types(student.dtype, torch.float32)) / student_temp
+    linear = torch.einsum('btd,bd->bt', targets.detach().to(logits.dtype), logits.mean(0))
+    return logits.logsumexp(2).mean(0)[:, None] - linear
+
+
 def dino_loss(student: Tensor, teacher: Tensor, center: Tensor, student_temp: float, teacher_temp: float) -> Tensor:
     """Mean cross-entropy of all pairs of a teacher's and another student's view (Caron et al., ICCV 2021, eq. 3).
 

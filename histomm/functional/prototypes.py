@@ -10,8 +10,16 @@ from torch.nn import functional as F
 SUBSETS = 8
 """Up to so many prototypes the assignment is found by going through subsets, M·2^(M−1) sums; above by Hungarian."""
 
+MATCHES = ('assignment', 'argmax')
+
 BLOCK = 2**20
 """Pairs of prototypes that are compared at a time, so that memory grows with S and not with S²."""
+
+TILE = {'cpu': (64, 256)}
+"""Slides that are compared with others at a time, by kind of device, when neighbours are looked for."""
+
+TILE_ELSEWHERE = (512, 4096)
+"""The same for accelerators, which want few and large calls."""
 
 
 def best_assignment(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,15 +124,20 @@ def _rows_at_a_time(unit: Tensor) -> int:
 
 
 @torch.no_grad()
-def prototype_neighbors(prototypes: Tensor, valid: Tensor | None, num: int) -> tuple[Tensor, Tensor, Tensor]:
+def prototype_neighbors(
+    prototypes: Tensor, valid: Tensor | None, num: int, match: str = 'assignment'
+) -> tuple[Tensor, Tensor, Tensor]:
     """The most similar other slides of each slide, and which of their prototypes belong to its own.
 
-    Memory grows with S·num and not with S². A slide is never its own neighbour, however many are equal to it.
+    Memory grows with S·num and not with S²; each pair of slides is compared once. A slide is never its own neighbour,
+    however many are equal to it.
 
     Args:
         prototypes: (S, M, C).
         valid: (S,) bool, False for slides without prototypes, which have no neighbours and are none; None if all have.
         num: K wanted; with V valid slides each has min(K, V − 1).
+        match: Which prototype of a neighbour belongs to one: 'assignment', that of the best permutation; 'argmax', the
+            most similar, so that one may belong to several (as in the authors' code).
 
     Returns:
         index (S, K'), the nearest first and −1 for slides that are not valid; order (S, K', M), where prototype
@@ -132,15 +145,15 @@ def prototype_neighbors(prototypes: Tensor, valid: Tensor | None, num: int) -> t
         valid. K' = max(0, min(K, V − 1)).
 
     Raises:
-        ValueError: a shape is wrong, or ``num`` is negative.
+        ValueError: a shape or ``match`` is wrong, or ``num`` is negative.
     """
     unit = _unit(prototypes)
     count, size, _ = unit.shape
     valid = torch.ones(count, dtype=torch.bool, device=unit.device) if valid is None else valid
     if valid.shape != (count,) or valid.dtype != torch.bool:
         raise ValueError(f'valid is {valid.dtype} of shape {tuple(valid.shape)}, expected bool ({count},)')
-    if num < 0:
-        raise ValueError(f'num is {num}, expected 0 or more')
+    if num < 0 or match not in MATCHES:
+        raise ValueError(f'num is {num} and match {match!r}, expected 0 or more and one of {", ".join(MATCHES)}')
     where = valid.nonzero().squeeze(1)
     kept = unit[where]
     num = max(0, min(num, len(kept) - 1))
@@ -149,15 +162,46 @@ def prototype_neighbors(prototypes: Tensor, valid: Tensor | None, num: int) -> t
     similarity = unit.new_zeros(count, num)
     if not num:
         return index, order, similarity
-    step = _rows_at_a_time(kept)
-    for start in range(0, len(kept), step):
-        part = kept[start : start + step]
-        scores = _similarity_of(part, kept)
-        own = torch.arange(len(part), device=unit.device)
-        scores[own, own + start] = -torch.inf
-        value, nearest = scores.topk(num)
-        cosines = torch.einsum('amc,aknc->akmn', part, kept[nearest]).flatten(0, 1)
-        rows = where[start : start + step]
-        index[rows], similarity[rows] = where[nearest], value
-        order[rows] = best_assignment(cosines)[1].view(len(part), num, size)
+    value, nearest = _most_similar(kept, num)
+    index[where], similarity[where] = where[nearest], value
+    for part in torch.arange(len(kept), device=unit.device).split(_rows_at_a_time(kept[: num + 1])):
+        cosines = torch.einsum('amc,aknc->akmn', kept[part], kept[nearest[part]]).flatten(0, 1)
+        found = best_assignment(cosines)[1] if match == 'assignment' else cosines.argmax(2)
+        order[where[part]] = found.view(len(part), num, size)
     return index, order, similarity
+
+
+def _most_similar(unit: Tensor, num: int) -> tuple[Tensor, Tensor]:
+    """Similarity and index (S, K) of the K most similar other slides, in tiles on and above the diagonal.
+
+    Args:
+        unit: (S, M, C) of unit length.
+        num: K, below S.
+    """
+    count = len(unit)
+    tall, wide = TILE.get(unit.device.type, TILE_ELSEWHERE)
+    best = unit.new_full((count, num), -torch.inf)
+    index = torch.zeros(count, num, dtype=torch.long, device=unit.device)
+    number = torch.arange(count, device=unit.device)
+    for top in range(0, count, tall):
+        rows = number[top : top + tall]
+        for left in range(top, count, wide):
+            columns = number[left : left + wide]
+            scores = _similarity_of(unit[rows], unit[columns])
+            scores.masked_fill_(rows[:, None] == columns, -torch.inf)
+            _keep_best(best, index, rows, scores, columns)
+            # what lies below the diagonal of this tile mirrors what lies above it
+            after = columns[columns >= top + tall]
+            if len(after):
+                _keep_best(best, index, after, scores[:, len(columns) - len(after) :].T, rows)
+    return best, index
+
+
+def _keep_best(best: Tensor, index: Tensor, rows: Tensor, scores: Tensor, columns: Tensor) -> None:
+    """Enter ``scores`` (A, B) of slides ``rows`` (A,) and ``columns`` (B,) into the best that are known of the rows."""
+    num = best.shape[1]
+    value, place = scores.topk(min(num, len(columns)), dim=1)
+    values = torch.cat([best[rows], value], 1)
+    indices = torch.cat([index[rows], columns[place]], 1)
+    top, choice = values.topk(num, dim=1)
+    best[rows], index[rows] = top, indices.gather(1, choice)

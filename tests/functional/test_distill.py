@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from histomm.functional import dino_loss, distillation_loss, teacher_probabilities
+from histomm.functional import dino_loss, distillation_entropies, distillation_loss, teacher_probabilities
 
 
 def naive(student, teacher, center, student_temp, teacher_temp):
@@ -40,6 +40,30 @@ def test_all_pairs_of_views_against_loops():
     ]  # fmt: skip
     assert len(pairs) == 3 * 8
     assert dino_loss(student, teacher, center, 0.3, 0.2).item() == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_several_targets_of_an_image_against_loops():
+    student, teacher = torch.randn(5, 3, 4, dtype=torch.float64), torch.randn(3, 2, 4, dtype=torch.float64)
+    center = torch.randn(4, dtype=torch.float64)
+    student.requires_grad_()
+    targets = teacher_probabilities(teacher, center, 0.2).requires_grad_()
+    found = distillation_entropies(student, targets, 0.3)
+    for b in range(3):
+        for t in range(2):
+            views = [naive(student[v, b].tolist(), teacher[b, t].tolist(), center.tolist(), 0.3, 0.2) for v in range(5)]
+            assert found[b, t].item() == pytest.approx(sum(views) / 5)
+    found.sum().backward()
+    assert targets.grad is None
+    assert torch.autograd.gradcheck(lambda x: distillation_entropies(x, targets.detach(), 0.3), student)
+    half = distillation_entropies(student.detach().bfloat16(), targets.detach().float(), 0.3)
+    assert half.dtype == torch.float32
+
+
+def test_what_does_not_fit_of_several_targets_is_named():
+    with pytest.raises(ValueError, match=r'student has shape \(5, 3, 4\) and targets \(2, 2, 4\)'):
+        distillation_entropies(torch.zeros(5, 3, 4), torch.zeros(2, 2, 4), 0.1)
+    with pytest.raises(ValueError, match='temperature of the student is 0'):
+        distillation_entropies(torch.zeros(5, 3, 4), torch.zeros(3, 2, 4), 0)
 
 
 def test_only_the_student_learns():

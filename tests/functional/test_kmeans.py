@@ -94,7 +94,7 @@ def test_separated_clusters_are_those_of_scikit_learn(init):
     assert right > {'random': 18, 'distinct': 18, 'kmeans++': 190}[init]
 
 
-@pytest.mark.parametrize('empty', ['random', 'keep'])
+@pytest.mark.parametrize('empty', ['random', 'keep', 'split'])
 @pytest.mark.parametrize('init', ['random', 'distinct', 'kmeans++'])
 def test_padding_changes_nothing(init, empty):
     sizes = [9, 9, 9]
@@ -117,7 +117,7 @@ def test_a_set_does_not_depend_on_its_neighbours():
     assert torch.equal(labels, torch.cat([own for _, own in alone]))
 
 
-@pytest.mark.parametrize('empty', ['random', 'keep'])
+@pytest.mark.parametrize('empty', ['random', 'keep', 'split'])
 @pytest.mark.parametrize('init', ['random', 'distinct', 'kmeans++'])
 def test_sets_too_small_for_their_clusters_stay_finite(init, empty):
     x, mask = padded([0, 1, 2, 3, 11], 4)
@@ -205,7 +205,9 @@ def test_half_precision_is_reckoned_in_single():
         (dict(num_clusters=0), 'num_clusters is 0'),
         (dict(iterations=0), 'iterations 0'),
         (dict(init='first'), "init is 'first', expected one of random, distinct"),
-        (dict(empty='split'), "empty is 'split', expected one of random, keep"),
+        (dict(empty='none'), "empty is 'none', expected one of random, keep, split"),
+        (dict(restarts=0), 'restarts 0'),
+        (dict(restarts=2, init=torch.zeros(2, 3).long()), r'init has shape \(2, 3\), expected \(2, 2, 3\)'),
         (dict(init=torch.zeros(2, 2, dtype=torch.long)), r'init has shape \(2, 2\), expected \(2, 3\)'),
         (dict(init=torch.tensor([[0, 1, 2], [0, 5, 1]])), r'init\[1, 1\] is 5, expected the position of a real row'),
         (dict(init=torch.tensor([[0, 1, 4], [0, 0, 0]])), r'init\[0, 2\] is 4'),

@@ -71,9 +71,10 @@ def test_zeros_and_no_slides():
 
 
 @pytest.mark.parametrize('num', [1, 2, 4])
-@pytest.mark.parametrize('block', [1, 10**6])
-def test_neighbours_against_a_loop(num, block, monkeypatch):
-    monkeypatch.setattr(prototypes, 'BLOCK', block)
+@pytest.mark.parametrize('tile', [(1, 1), (2, 3), (64, 256)])
+def test_neighbours_against_a_loop(num, tile, monkeypatch):
+    monkeypatch.setattr(prototypes, 'BLOCK', tile[0])
+    monkeypatch.setattr(prototypes, 'TILE', {'cpu': tile})
     protos = torch.randn(7, 3, 4, dtype=torch.float64)
     valid = torch.tensor([True, True, False, True, True, False, True])
     index, order, similarity = prototype_neighbors(protos, valid, num)
@@ -89,6 +90,20 @@ def test_neighbours_against_a_loop(num, block, monkeypatch):
             value, best = naive(protos[slide], protos[other])
             assert similarity[slide, rank].item() == pytest.approx(value)
             assert tuple(order[slide, rank].tolist()) == best
+
+
+def test_the_most_similar_prototype_in_place_of_the_best_permutation():
+    """Cosines .63 .56 / .595 .07: both prototypes are most like the first of the other slide; σ swaps them."""
+    one = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0]])
+    other = torch.tensor([[0.63, 0.595, 0.249075**0.5, 0], [0.56, 0.07, 0, 0.6815**0.5]])
+    found = {
+        match: prototype_neighbors(torch.stack([one, other]), None, 1, match) for match in ('assignment', 'argmax')
+    }
+    assert found['assignment'][1][0, 0].tolist() == [1, 0]
+    assert found['argmax'][1][0, 0].tolist() == [0, 0]
+    for index, _, similarity in found.values():  # slides are ranked by the permutation either way
+        assert index.tolist() == [[1], [0]]
+        torch.testing.assert_close(similarity, torch.full((2, 1), (0.56 + 0.595) / 2))
 
 
 def test_a_slide_is_not_its_own_neighbour_among_equals():
@@ -111,7 +126,11 @@ def test_fewer_valid_slides_than_neighbours_wanted(slides, found):
         (lambda: best_assignment(torch.zeros(2, 3, 4)), r'scores has shape \(2, 3, 4\), expected \(P, M, M\)'),
         (lambda: prototype_similarity(torch.zeros(2, 3)), r'prototypes has shape \(2, 3\), expected \(S, M, C\)'),
         (lambda: prototype_neighbors(torch.zeros(2, 3, 4), torch.ones(2), 1), r'valid is torch\.float32 of shape'),
-        (lambda: prototype_neighbors(torch.zeros(2, 3, 4), None, -1), 'num is -1, expected 0 or more'),
+        (lambda: prototype_neighbors(torch.zeros(2, 3, 4), None, -1), "num is -1 and match 'assignment', expected 0"),
+        (
+            lambda: prototype_neighbors(torch.zeros(2, 3, 4), None, 1, 'best'),
+            "match 'best', expected 0 or more and one of",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(call, message):
