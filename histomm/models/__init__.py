@@ -11,6 +11,7 @@ from .optional_weights import PretrainedIfPresent
 from .queue import FeatureQueue
 from .selfsup import (
     DINO,
+    SLPD,
     ConCL,
     DenseMoCo,
     PatchContrast,
@@ -27,6 +28,7 @@ from .transfer import TransferReport, VerifiedPretrained, load_backbone
 
 __all__ = [
     'DINO',
+    'SLPD',
     'ConCL',
     'ConfidenceNet',
     'CrossCorrelationHead',

@@ -10,6 +10,7 @@ from .gradients import FrozenModuleHook, PerParameterClipHook
 from .nonfinite import NonFiniteLossHook
 from .online_knn import OnlineKNNHook
 from .precise_bn import PreciseBNHook
+from .prototypes import PrototypeHook
 from .seed import SeedHook
 from .unreadable import UnreadableFilesHook
 
@@ -25,6 +26,7 @@ __all__ = [
     'OnlineKNNHook',
     'PerParameterClipHook',
     'PreciseBNHook',
+    'PrototypeHook',
     'SeedHook',
     'UnreadableFilesHook',
     'latest_good_checkpoint',

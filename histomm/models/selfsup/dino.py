@@ -126,18 +126,26 @@ class DINO(ViewSupervisor):
         Raises:
             ValueError: fewer views than large crops, or fewer than two.
         """
-        if len(inputs) < max(2, self.num_large):
+        return dict(loss=self._self_distillation(*self._see(inputs)))
+
+    def _see(self, views: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Outputs (V, B, D) of the student and (G, B, D) of the teacher, which follows the student before it looks."""
+        if len(views) < max(2, self.num_large):
             raise ValueError(
-                f'DINO: found {len(inputs)} views, expected at least {max(2, self.num_large)}; check MultiView and '
-                'num_large'
+                f'{type(self).__name__}: found {len(views)} views, expected at least {max(2, self.num_large)}; check '
+                'MultiView and num_large'
             )
-        student = _outputs(self.backbone, self.neck, inputs)
+        student = _outputs(self.backbone, self.neck, views)
         with torch.no_grad():
             self.teacher.update(self._student())
-            teacher = _outputs(*self.teacher.module.values(), inputs[: self.num_large])
+            teacher = _outputs(*self.teacher.module.values(), views[: self.num_large])
+        return student, teacher
+
+    def _self_distillation(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss of outputs (V, B, D) and (G, B, D); the centre follows afterwards."""
         loss = functional.dino_loss(student, teacher, self.center, self.student_temp, self.current_teacher_temp())
         self._update_center(teacher)
-        return dict(loss=loss)
+        return loss
 
     @torch.no_grad()
     def _update_center(self, teacher: Tensor) -> None:
@@ -155,10 +163,10 @@ def _outputs(backbone: nn.Module, neck: nn.Module, views: list[Tensor]) -> Tenso
             groups[-1].append(view)
         else:
             groups.append([view])
-    features = torch.cat([_vectors(backbone(torch.cat(group))) for group in groups])
+    features = torch.cat([last_vectors(backbone(torch.cat(group))) for group in groups])
     return neck((features,))[0].unflatten(0, (len(views), -1))
 
 
-def _vectors(features: tuple[Tensor, ...]) -> Tensor:
+def last_vectors(features: tuple[Tensor, ...]) -> Tensor:
     """(N, C) of what a backbone gives last: vectors as they are, maps averaged over space."""
     return features[-1].mean((2, 3)) if features[-1].ndim == 4 else features[-1]
