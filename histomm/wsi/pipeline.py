@@ -32,7 +32,7 @@ from histomm.wsi.tile_reading import read_tiles
 from histomm.wsi.tile_records import SlideJob, SlideReport, read_record, record_path, slide_table_path, write_record
 from histomm.wsi.tile_settings import TileSettings
 from histomm.wsi.tile_table import tiles_of_slide, write_tiles
-from histomm.wsi.tiling import foreground_share, random_order
+from histomm.wsi.tiling import foreground_share, four_points, native_mpp, random_order
 from histomm.wsi.tissue import TissueMask, find_tissue
 
 Picture = Callable[[Slide, TissueMask, np.ndarray, np.ndarray, tuple[float, float]], np.ndarray]
@@ -93,21 +93,32 @@ class Tiler:
         # Mask and picture look at the whole slide: what cannot be read is white there where it may be skipped.
         broken = 'white' if self.settings.skip_broken else 'error'
         with open_slide(job.path, job.mpp) as slide, open_slide(job.path, job.mpp, broken=broken) as whole:
-            self._check_resolution(slide)
-            tissue = self._tissue(whole, job, has_mask)
-            plan = self._plan(slide, job, tissue)
-            kept, dropped = self._pixels(slide, job, plan)
+            tiler = self._for_slide(slide)
+            tiler._check_resolution(slide)
+            tissue = tiler._tissue(whole, job, has_mask)
+            plan = tiler._plan(slide, job, tissue)
+            kept, dropped = tiler._pixels(slide, job, plan)
             corners = plan.corners[kept]
             if self.picture is not None:
                 lost = plan.corners[sorted(row for rows in dropped.values() for row in rows)]
-                drawn = self.picture(whole, tissue, corners, lost, self.settings.grid().span(slide))
+                drawn = self.picture(whole, tissue, corners, lost, tiler.settings.grid().span(slide))
                 write_atomic(encode(drawn, 'jpg', 85), picture)
-        settings = self.settings
+        settings = tiler.settings
         table = tiles_of_slide(job.name, corners, settings.size, settings.mpp, plan.share[kept], settings.as_json())
         write_tiles(slide_table_path(self.out, job.name), table)
         return replace(
             plan.report, status='done', tiles=len(kept), dropped={name: len(rows) for name, rows in dropped.items()}
         )
+
+    def _for_slide(self, slide: Slide) -> 'Tiler':
+        """A tiler whose ``mpp`` is the slide's own, where that is wanted."""
+        settings = self.settings
+        if settings.native is None:
+            return self
+        try:
+            return replace(self, settings=replace(settings, mpp=native_mpp(slide.mpp, settings.mpp, settings.native)))
+        except ValueError as error:
+            raise ValueError(f'{slide.path}: {error}') from None
 
     def _check_resolution(self, slide: Slide) -> None:
         wanted = self.settings.mpp
@@ -140,7 +151,10 @@ class Tiler:
         grid = settings.grid()
         corners = grid.corners(slide)
         share = foreground_share(tissue, corners, grid.span(slide))
-        wanted = np.flatnonzero((share >= settings.min_foreground) & (share > 0))
+        enough = share >= settings.min_foreground
+        if settings.four_points:
+            enough = four_points(tissue, corners, grid.span(slide))
+        wanted = np.flatnonzero(enough & (share > 0))
         report = SlideReport(job.name, 'planned', len(corners), len(wanted), tissue=float(tissue.mask.mean()))
         if settings.max_tiles is not None:
             wanted = wanted[random_order(len(wanted), job.name, settings.seed)]

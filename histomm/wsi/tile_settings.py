@@ -37,6 +37,7 @@ class TileSettings:
         min_piece: Smaller pieces of tissue are dropped, µm².
         min_hole: Smaller holes in tissue are filled, µm².
         min_foreground: Least share of a tile that is tissue, 0..1; tiles without any are never taken.
+        four_points: Take a tile where one of four points in it is tissue, whatever its share; the rule of CLAM.
         max_tiles: Most tiles of a slide, drawn at random; ``None`` for all.
         seed: Of that draw, with the name of the slide.
         filters: Filters of quality with their limits, see :mod:`~histomm.wsi.quality`.
@@ -46,6 +47,8 @@ class TileSettings:
         jpeg_quality: 1..100, of the stores that hold JPEG.
         shard_size: Most tiles in a shard of WebDataset.
         excluded: Participants whose slides were left out.
+        native: Take, for ``mpp``, the resolution next to it that the slide has without resampling: its own, or 2, 4, …
+            times as coarse; slides that miss it by a larger share than this fail. ``None`` resamples.
 
     Raises:
         SettingsError: a value is out of range.
@@ -61,6 +64,7 @@ class TileSettings:
     min_piece: float = 2e4
     min_hole: float = 2e4
     min_foreground: float = 0.5
+    four_points: bool = False
     max_tiles: int | None = None
     seed: int = 0
     filters: dict[str, float] = field(default_factory=dict)
@@ -70,6 +74,7 @@ class TileSettings:
     jpeg_quality: int = 90
     shard_size: int = 10_000
     excluded: tuple[str, ...] = ()
+    native: float | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -85,6 +90,8 @@ class TileSettings:
             )
         if not 0 <= self.min_foreground <= 1:
             raise SettingsError(f'min_foreground is {self.min_foreground}, expected 0 to 1')
+        if self.native is not None and not 0 <= self.native < 0.5:
+            raise SettingsError(f'native is {self.native}, expected 0 to less than 0.5')
         if self.max_tiles is not None and self.max_tiles < 1:
             raise SettingsError(f'max_tiles is {self.max_tiles}, expected at least 1')
         if self.seed < 0 or self.shard_size < 1 or not 1 <= self.jpeg_quality <= 100:
@@ -125,7 +132,7 @@ def claim_folder(out: Path, settings: TileSettings) -> None:
         if not path.exists():
             write_atomic(json.dumps(wanted, indent=1).encode(), path)
             return
-    found = json.loads(path.read_text())
+    found = {**TileSettings().as_json(), **json.loads(path.read_text())}  # what an older version did not know
     differing = [name for name in sorted({*wanted, *found}) if wanted.get(name) != found.get(name)]
     if differing:
         changes = ', '.join(f'{name} {found.get(name)} there and {wanted.get(name)} now' for name in differing)

@@ -9,6 +9,7 @@ from histomm.wsi.reader import Slide
 from histomm.wsi.tissue import TissueMask
 
 _ROUNDING = 1e-6  # level-0 px by which floating point may miss the border
+_HALVINGS = 10  # a tile is at most 512 times as coarse as its slide
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,49 @@ def foreground_share(tissue: TissueMask, corners: np.ndarray, span: tuple[float,
     total = _at(integral, bottom, right) - _at(integral, top, right) - _at(integral, bottom, left)
     total += _at(integral, top, left)
     return np.clip(total * (scale_x * scale_y) / (width * height), 0, 1)
+
+
+def four_points(tissue: TissueMask, corners: np.ndarray, span: tuple[float, float]) -> np.ndarray:
+    """Whether tissue lies at one of four points of each tile, a quarter of its side from its borders.
+
+    The rule of CLAM (Lu et al. 2021) for taking tiles. What lies beyond the mask is no tissue.
+
+    Args:
+        tissue: Mask with its scale.
+        corners: (n, 2), level-0 px.
+        span: Width and height of the tiles in level-0 px.
+
+    Returns:
+        (n,) bool.
+    """
+    height, width = tissue.mask.shape
+    taken = np.zeros(len(corners), bool)
+    for share_y, share_x in ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
+        columns = np.floor((corners[:, 0] + share_x * span[0]) / tissue.scales[0]).astype(int)
+        rows = np.floor((corners[:, 1] + share_y * span[1]) / tissue.scales[1]).astype(int)
+        inside = (rows < height) & (columns < width)
+        taken[inside] |= tissue.mask[rows[inside], columns[inside]]
+    return taken
+
+
+def native_mpp(found: float, wanted: float, tolerance: float) -> float:
+    """The resolution next to ``wanted`` that a slide has without resampling: its own, or 2, 4, … times as coarse.
+
+    Args:
+        found: µm per level-0 px.
+        wanted: µm per px.
+        tolerance: Largest difference, as a share of ``wanted``.
+
+    Raises:
+        ValueError: the difference is larger.
+    """
+    native = min((found * 2**power for power in range(_HALVINGS)), key=lambda mpp: abs(mpp - wanted))
+    if abs(native - wanted) > tolerance * wanted * (1 + _ROUNDING):
+        raise ValueError(
+            f'its pixels are {found:.4g} µm, and neither these nor 2, 4, … times as large ones are {wanted} µm up to '
+            f'{tolerance:.0%}; allow more, or leave the slide out'
+        )
+    return native
 
 
 def _at(integral: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:

@@ -53,6 +53,9 @@ def _add_plan(group: argparse._ArgumentGroup) -> None:
     group.add_argument('--size', type=int, default=224, help='side of a tile in px (default 224)')
     group.add_argument('--tile-mpp', type=float, default=0.5, help='µm per px of the tiles (default 0.5)')
     group.add_argument('--overlap', type=int, default=0, help='px that neighbours share (default 0)')
+    group.add_argument(
+        '--native', type=float, metavar='SHARE', help='not to resample: take that of --tile-mpp up to SHARE'
+    )
     group.add_argument('--upsample', action='store_true', help='interpolate tiles of slides that are coarser')
     group.add_argument('--partial', action='store_true', help='tiles that end beyond the border too, white there')
     group.add_argument('--max-tiles', type=int, help='most tiles of a slide, drawn at random')
@@ -69,6 +72,7 @@ def _add_tissue(group: argparse._ArgumentGroup) -> None:
     group.add_argument('--min-piece', type=float, default=2e4, help='drop smaller pieces, µm² (default 20000)')
     group.add_argument('--min-hole', type=float, default=2e4, help='fill smaller holes, µm² (default 20000)')
     group.add_argument('--min-foreground', type=float, default=0.5, help='least share of tissue (default 0.5)')
+    group.add_argument('--four-points', action='store_true', help="instead: tissue at one of four points, CLAM's rule")
 
 
 def _add_store(group: argparse._ArgumentGroup) -> None:
