@@ -1,0 +1,52 @@
+"""Stores of drawn tokens of regions, and what makes configs that train on them small."""
+
+from pathlib import Path
+
+import numpy as np
+
+from histomm.wsi.token_store import TokenStoreWriter
+
+KINDS = 4
+"""Kinds of tissue in drawn tokens."""
+
+
+def draw_tokens(
+    root: Path, dim: int = 384, slides: int = 4, regions: int = 4, grid: int = 16, dtype: str = 'float16', seed: int = 0
+) -> Path:
+    """A store of slides whose tokens are noise around the centre of a kind of tissue.
+
+    The regions of a slide are of one kind each; in even slides two kinds are common, in odd ones the other two.
+    ``slides.csv`` beside the index has slide, patient and label, 'A' or 'B'.
+    """
+    out = root / f'tokens_{dim}'
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(KINDS, dim))
+    writer = TokenStoreWriter(out, dim, (grid, grid), dtype, dict(encoder='drawn', region=16 * grid, patch=16, mpp=0.5))
+    rows = ['slide,patient,label']
+    for number in range(slides):
+        common = rng.random(regions) < 0.75
+        kinds = rng.integers(0, 2, regions) + 2 * (common == (number % 2 == 1))
+        tokens = centres[kinds][:, None] + 0.5 * rng.normal(size=(regions, grid**2, dim))
+        coords = np.stack([np.arange(regions) * 16 * grid, np.full(regions, number)], axis=1)
+        writer.write(f'slide_{number}.tif', coords, tokens, (16 * grid, 16 * grid))
+        rows.append(f'slide_{number}.tif,patient_{number},{"AB"[number % 2]}')
+    writer.finish()
+    (out / 'slides.csv').write_text('\n'.join([*rows, '']))
+    return out
+
+
+def token_options(store: Path, batch_size: int = 4, epochs: int = 1) -> dict:
+    """Settings that make a config of tokens of regions run for seconds."""
+    return {
+        'train_dataloader.dataset.data_root': str(store),
+        'train_dataloader.batch_size': batch_size,
+        'train_dataloader.num_workers': 0,
+        'train_dataloader.persistent_workers': False,
+        'train_dataloader.pin_memory': False,
+        'train_cfg.max_epochs': epochs,
+        'default_hooks.logger.interval': 1,
+        'default_hooks.features.interval': 1,
+        'default_hooks.checkpoint.interval': 1,
+        'model.neck.hid_channels': 32,
+        'model.neck.out_channels': 64,
+    }
