@@ -23,6 +23,7 @@ from histomm.engine.provenance import commit, machine, versions
 from histomm.evaluation.encoder import Encoder, encoder_from_config
 from histomm.evaluation.extraction import Loading, Source, extract, images_source, subset, tiles_source
 from histomm.evaluation.feature_store import SUFFIXES
+from histomm.evaluation.projection import projector_from_config
 from histomm.evaluation.timm_encoder import encoder_from_timm
 from histomm.models.weights import TransferError
 from histomm.wsi.locks import LockedError, file_lock
@@ -47,6 +48,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument('--random', action='store_true', help='random weights for --timm, as a baseline')
     model.add_argument('--timm-options', nargs='+', action=DictAction, help='arguments of timm.create_model')
     model.add_argument('--prefix', help='where in CHECKPOINT the backbone stands, e.g. teacher.backbone')
+    model.add_argument(
+        '--projection', action='store_true', help='of a pre-training, the unit vectors after its projector (model.neck)'
+    )
     model.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings that override the config')
     data = parser.add_argument_group('data')
     data.add_argument('--labels', action='store_true', help='keep classes: the first folder, or as the list says')
@@ -81,6 +85,8 @@ def _sort_words(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
     args.config, args.checkpoint = [*words, None, None][:2]
     if not args.timm and (args.weights or args.random or args.timm_options):
         parser.error('--weights, --random and --timm-options are for --timm; a config takes CHECKPOINT')
+    if args.projection and (args.timm or args.prefix or not args.checkpoint):
+        parser.error('--projection needs CONFIG and CHECKPOINT of a pre-training, without --timm and --prefix')
     if args.batch_size < 1 or args.rows < 1 or args.workers < 0:
         parser.error('--batch-size and --rows have to be 1 or more, --workers 0 or more')
 
@@ -89,6 +95,8 @@ def build_encoder(args: argparse.Namespace) -> Encoder:
     """The network that the options name."""
     if args.timm:
         return encoder_from_timm(args.timm, args.weights, args.timm_options, args.random)
+    if args.projection:
+        return projector_from_config(args.config, args.checkpoint, args.cfg_options)
     return encoder_from_config(args.config, args.checkpoint, args.cfg_options, args.prefix)
 
 

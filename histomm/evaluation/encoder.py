@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from histomm.config_file import read_config, require_libraries
+from histomm.config_file import read_config, require_libraries, walk
 from histomm.engine.hooks.features import pool_features
 from histomm.models.transfer import load_backbone
 from histomm.models.weights import resolve_checkpoint
@@ -32,7 +33,8 @@ class Encoder(nn.Module):
         steps: Transforms that bring an image (H, W, 3) uint8 RGB to the size the network wants, as configs.
         mean: Of the R, G and B channels, in grey levels (0 to 255).
         std: Likewise.
-        feature: 'pooled', or 'class+mean' for the class token beside the mean of the patch tokens.
+        feature: 'pooled', or 'class+mean' for the class token beside the mean of the patch tokens, or 'projection' of a
+            network that ends with a projector, whose vectors are scaled to unit length.
         settings: What the features depend on, for the feature file; the hash of the weights is added.
         checkpoint: File that the weights come from.
     """
@@ -80,6 +82,8 @@ class Encoder(nn.Module):
             output = self.network(images)
         if self.feature == 'pooled':
             return pool_features(output)
+        if self.feature == 'projection':
+            return F.normalize(pool_features(output), dim=1)
         first = self.network.num_prefix_tokens
         return torch.cat((output[:, 0], output[:, first:].mean(dim=1, dtype=torch.float32)), dim=1).float()
 
@@ -99,9 +103,8 @@ def encoder_from_config(
 ) -> Encoder:
     """The backbone of a config.
 
-    The images are brought to size as in the pipeline of the config's test data, or of its online kNN, if that ends in
-    ``mmpretrain.PackInputs``; else the short edge becomes 224 pixels and the centre is cut out. Normalisation is that
-    of the config's ``data_preprocessor``.
+    The images are brought to size as :func:`image_steps` says. Normalisation is that of the config's
+    ``data_preprocessor``.
 
     Args:
         config: Any config with ``model.backbone``.
@@ -115,6 +118,27 @@ def encoder_from_config(
         ValueError: the config has no backbone, or names weights to download.
         TransferError: the checkpoint does not fill the backbone.
     """
+    cfg = model_config(config, options)
+    node = cfg.model.backbone.to_dict()
+    own = node.pop('init_cfg', None)
+    source = resolve_checkpoint(checkpoint) if checkpoint else _named_weights(own, config)
+    network = build_part(cfg, node)
+    if source:
+        entry = own if not checkpoint and isinstance(own, dict) else {}
+        load_backbone(network, source, prefix or entry.get('prefix'))
+    else:
+        warn_random()
+    settings = {'model': f'{Path(config).stem}: {node["type"]}', 'architecture': _plain(node)}
+    return Encoder(network, image_steps(cfg), *normalisation(cfg), settings=settings, checkpoint=source)
+
+
+def model_config(config: str, options: dict | None = None) -> Config:
+    """A config with a backbone, everything that it names registered.
+
+    Raises:
+        FileNotFoundError: there is no such config.
+        ValueError: it has no backbone.
+    """
     if '::' not in config and not Path(config).is_file():
         raise FileNotFoundError(f'config {config}: no such file; give a config with a backbone')
     cfg = read_config(config)
@@ -125,19 +149,13 @@ def encoder_from_config(
     import histomm.datasets
     import histomm.models  # noqa: F401, registers what configs name
 
-    node = cfg.model.backbone.to_dict()
-    own = node.pop('init_cfg', None)
-    source = resolve_checkpoint(checkpoint) if checkpoint else _named_weights(own, config)
+    return cfg
+
+
+def build_part(cfg: Config, node: dict) -> nn.Module:
+    """A model or a part of one, with random weights that are the same at every call."""
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'), seeded():
-        network = MODELS.build(node)
-    if source:
-        entry = own if not checkpoint and isinstance(own, dict) else {}
-        load_backbone(network, source, prefix or entry.get('prefix'))
-    else:
-        warn_random()
-    mean, std = _normalisation(cfg)
-    settings = {'model': f'{Path(config).stem}: {node["type"]}', 'architecture': _plain(node)}
-    return Encoder(network, _steps(cfg), mean, std, settings=settings, checkpoint=source)
+        return MODELS.build(node)
 
 
 def _named_weights(init: dict | list | None, config: str) -> str | None:
@@ -167,20 +185,28 @@ def warn_random() -> None:
     print_log('no weights given: the features are those of random ones', 'current', level=logging.WARNING)
 
 
-def _normalisation(cfg: Config) -> tuple[Sequence[float], Sequence[float]]:
+def normalisation(cfg: Config) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and standard deviation of R, G and B of a config, in grey levels; those of ImageNet if it has none."""
     node = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     mean, std = node.get('mean'), node.get('std')
     return (mean, std) if mean is not None and std is not None else GREY_LEVELS
 
 
-def _steps(cfg: Config) -> list[dict]:
-    """Transforms of the config that bring an image to size, without reading and packing."""
+def image_steps(cfg: Config) -> list[dict]:
+    """Transforms of a config that bring an image to size, without reading and packing.
+
+    They are those of its test data, or of its online kNN, if these end in ``mmpretrain.PackInputs``; else the
+    ``histomm.ResizeWhole`` of its training data, if they have one; else the short edge becomes 224 pixels and the
+    centre is cut out.
+    """
     hook = (cfg.get('default_hooks') or {}).get('knn') or {}
     for data in ((cfg.get('test_dataloader') or {}).get('dataset'), hook.get('dataset')):
         pipeline = (data or {}).get('pipeline') or []
         if pipeline and pipeline[-1]['type'] == 'mmpretrain.PackInputs':
             return [_plain(step) for step in pipeline[1:-1]]
-    return centre_crop(224)
+    training = (cfg.get('train_dataloader') or {}).get('dataset')
+    whole = [_plain(node) for _, node in walk(training) if node.get('type') == 'histomm.ResizeWhole']
+    return whole[-1:] or centre_crop(224)
 
 
 def centre_crop(size: int, resize: int | None = None, interpolation: str = 'bilinear') -> list[dict]:

@@ -74,6 +74,42 @@ def load_backbone(
     return TransferReport(loaded, missing, unexpected, source.others + target.others, target.prefix)
 
 
+def load_whole(module: nn.Module, path: str | Path) -> dict:
+    """Load every tensor of a module, heads and projectors included, from a checkpoint with the same names.
+
+    Args:
+        module: Its children have the names that they have in the trained model, such as ``backbone`` and ``head``.
+        path: Checkpoint of that model, or work directory; parts that the module does not have, such as a queue, are
+            left where they are.
+
+    Returns:
+        ``meta`` of the checkpoint.
+
+    Raises:
+        TransferError: a tensor of the module is missing or has another shape, or one of its parts has more tensors in
+            the file. The module is left as it was.
+    """
+    state, meta = read_checkpoint(path)
+    own, name = module.state_dict(), type(module).__name__
+    parts = {key.split('.')[0] for key in own}
+    absent = sorted(parts - {key.split('.')[0] for key in state})
+    if absent:
+        found = ', '.join(sorted({key.split('.')[0] for key in state})[:6])
+        raise TransferError(
+            f'{path} has no {" and no ".join(absent)}, found {found}; give the checkpoint of a whole model as '
+            'training wrote it, not of a backbone alone'
+        )
+    _differences(own, state, (), f'{path} lacks', '')
+    _differences({key: 0 for key in state if key.split('.')[0] in parts}, own, (), f'the model {name} would ignore', '')
+    for key, tensor in own.items():
+        if tensor.shape != state[key].shape:
+            found, expected = tuple(state[key].shape), tuple(tensor.shape)
+            raise TransferError(f'{path}: tensor {key} has shape {found}, the model {name} expects {expected}')
+    module.load_state_dict({key: state[key] for key in own})
+    verify(module, {key: state[key] for key in own}, str(path))
+    return meta
+
+
 def verify(module: nn.Module, reference: dict[str, Tensor], source: str) -> None:
     """Raise :class:`TransferError` naming the first tensor of ``module`` that differs from ``reference``."""
     state = module.state_dict()
@@ -107,14 +143,22 @@ def _check_architecture(source: Backbone, target: Backbone, path: str | Path, na
 
 
 def _differences(wanted: dict, given: dict, allowed: tuple[str, ...], what: str, option: str) -> list[str]:
-    """Keys of ``wanted`` that ``given`` lacks; an error unless each matches a pattern of ``allowed``."""
+    """Keys of ``wanted`` that ``given`` lacks; an error unless each matches a pattern of ``allowed``.
+
+    Args:
+        wanted: Names to anything.
+        given: Likewise.
+        allowed: Patterns.
+        what: Begin of the message.
+        option: What lifts the error; empty if nothing does.
+    """
     lacking = [key for key in wanted if key not in given]
     bad = [key for key in lacking if not any(fnmatchcase(key, pattern) for pattern in allowed)]
     if bad:
         more = f' and {len(bad) - 5} more' if len(bad) > 5 else ''
-        raise TransferError(
-            f'{what} the backbone tensors {", ".join(bad[:5])}{more}; if that is meant, say so in {option}'
-        )
+        advice = f'if that is meant, say so in {option}' if option else 'give the config that it was trained with'
+        kind = 'backbone tensors' if option else 'tensors'
+        raise TransferError(f'{what} the {kind} {", ".join(bad[:5])}{more}; {advice}')
     return lacking
 
 

@@ -1,9 +1,13 @@
 """Features laid out in the plane, so that one sees what lies beside what."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from histomm.visualization.clusters import cluster_color
 
@@ -11,14 +15,18 @@ METHODS = ('tsne', 'umap', 'pca')
 """Ways into the plane; UMAP needs a library of its own."""
 
 
-def embed(features: np.ndarray, method: str = 'tsne', seed: int = 0, neighbours: float = 30) -> np.ndarray:
+def embed(
+    features: np.ndarray, method: str = 'tsne', seed: int = 0, neighbours: float = 30, components: int = 50
+) -> np.ndarray:
     """Places (n, 2) of features (n, D) in the plane.
 
     Args:
-        features: n ≥ 3. Beyond 50 numbers they are first reduced to their 50 principal components.
+        features: n ≥ 3.
         method: One of :data:`METHODS`.
         seed: Of what is drawn.
         neighbours: Perplexity of t-SNE, or the number of neighbours of UMAP; less where there are too few rows.
+        components: To so many principal components longer features are first reduced, which makes t-SNE and UMAP
+            faster; 0 leaves them as they are.
 
     Raises:
         ValueError: fewer than three rows, or another method.
@@ -28,10 +36,11 @@ def embed(features: np.ndarray, method: str = 'tsne', seed: int = 0, neighbours:
 
     if len(features) < 3 or method not in METHODS:
         raise ValueError(f'method is {method!r} for {len(features)} rows, expected one of {METHODS} and 3 rows or more')
-    components = 2 if method == 'pca' else min(50, *features.shape)
-    reduced = PCA(components, random_state=seed).fit_transform(features)
     if method == 'pca':
-        return reduced
+        return PCA(2, random_state=seed).fit_transform(features)
+    reduced = features
+    if 0 < components < features.shape[1]:
+        reduced = PCA(min(components, len(features)), random_state=seed).fit_transform(features)
     near = min(neighbours, (len(features) - 1) / 3)
     if method == 'tsne':
         from sklearn.manifold import TSNE
@@ -47,33 +56,69 @@ def embed(features: np.ndarray, method: str = 'tsne', seed: int = 0, neighbours:
     return UMAP(n_neighbors=max(2, int(near)), random_state=seed, n_jobs=1).fit_transform(reduced)
 
 
-def draw_embedding(places: np.ndarray, labels: np.ndarray | None, names: Sequence[str], title: str) -> Figure:
-    """Points in the colours of their classes.
+class Cloud(NamedTuple):
+    """Points of one panel."""
+
+    places: np.ndarray
+    """(n, 2)."""
+    labels: np.ndarray | None
+    """(n,) classes, or values for a scale of colours."""
+    title: str
+    """What stands above."""
+
+
+def draw_embedding(clouds: Sequence[Cloud], names: Sequence[str], title: str = '') -> Figure:
+    """Points in the colours of their classes, a panel for each cloud, in rows of at most four.
 
     Args:
-        places: (n, 2).
-        labels: (n,) classes, or values for a scale of colours, or ``None``.
+        clouds: At least one; all have labels, or none has.
         names: Of the classes; empty for values.
-        title: What stands above.
+        title: What stands above several panels.
     """
-    figure = Figure(figsize=(7.6, 6), layout='constrained')
-    axes = figure.subplots()
-    size = float(np.clip(6000 / len(places), 3, 30))
-    if labels is None:
-        axes.scatter(*places.T, s=size, color='0.35', lw=0)
-    elif not names:
-        points = axes.scatter(*places.T, s=size, c=labels, cmap='viridis', lw=0)
-        figure.colorbar(points, ax=axes, shrink=0.6)
+    columns = min(len(clouds), 4 if len(clouds) != 5 else 3)
+    rows = -(-len(clouds) // columns)
+    side = 6 if len(clouds) == 1 else 3.1
+    figure = Figure(figsize=(columns * side + 1.6, rows * side + 0.2 * bool(title)), layout='constrained')
+    grid = figure.subplots(rows, columns, squeeze=False)
+    values = [cloud.labels for cloud in clouds if cloud.labels is not None]
+    everything = np.concatenate(values) if values else np.zeros(0)
+    for axes, cloud in zip(grid.flat, clouds, strict=False):
+        points = _draw_cloud(axes, cloud, bool(names), everything)
+    for axes in grid.flat[len(clouds) :]:
+        axes.set_axis_off()
+    if names:
+        _add_legend(figure, everything, names)
+    elif values:
+        figure.colorbar(points, ax=grid, shrink=0.6)
+    if title:
+        figure.suptitle(title, x=0.01, ha='left', fontsize=10)
+    return figure
+
+
+def _draw_cloud(axes: Axes, cloud: Cloud, classes: bool, everything: np.ndarray) -> PathCollection:
+    """One panel; values of all panels share a scale."""
+    size = float(np.clip(6000 / len(cloud.places), 3, 30))
+    if cloud.labels is None:
+        points = axes.scatter(*cloud.places.T, s=size, color='0.35', lw=0)
+    elif not classes:
+        ends = dict(vmin=everything.min(), vmax=everything.max())
+        points = axes.scatter(*cloud.places.T, s=size, c=cloud.labels, cmap='viridis', lw=0, **ends)
     else:
         # One call, in the order of the rows: no class lies above all others.
-        axes.scatter(*places.T, s=size, c=[cluster_color(int(label)) for label in labels], lw=0, alpha=0.8)
-        for number, name in enumerate(names):
-            if (labels == number).any():
-                axes.scatter([], [], s=30, color=cluster_color(number), label=f'{name} ({(labels == number).sum():,})')
-        columns = -(-len(names) // 30)
-        figure.legend(loc='outside right upper', frameon=False, fontsize=9, ncols=columns)
-    axes.set_title(title, loc='left', fontsize=10)
+        colors = [cluster_color(int(label)) for label in cloud.labels]
+        points = axes.scatter(*cloud.places.T, s=size, c=colors, lw=0, alpha=0.8)
+    axes.set_title(cloud.title, loc='left', fontsize=10)
     axes.set(xticks=[], yticks=[])
     axes.set_aspect('equal', adjustable='datalim')  # the points fill the picture
     axes.spines[:].set_color('0.8')
-    return figure
+    return points
+
+
+def _add_legend(figure: Figure, labels: np.ndarray, names: Sequence[str]) -> None:
+    """Classes that are there, with how many rows they have."""
+    handles = [
+        Line2D([], [], ls='', marker='o', ms=6, color=cluster_color(number), label=f'{name} ({count:,})')
+        for number, name in enumerate(names)
+        if (count := int((labels == number).sum()))
+    ]
+    figure.legend(handles=handles, loc='outside right upper', frameon=False, fontsize=9, ncols=-(-len(names) // 30))

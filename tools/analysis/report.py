@@ -70,6 +70,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--num-images', type=int, default=4, help='test images to show, evenly spaced (default 4)')
     parser.add_argument('--min-score', type=float, default=0.5, help='of instances to draw (default 0.5)')
     parser.add_argument('--matching', type=Path, help='picture by visualize_matching.py')
+    parser.add_argument(
+        '--picture', nargs=2, action='append', default=[], metavar=('FILE', 'CAPTION'),
+        help='picture of another tool (.png, .jpg, .svg), and a sentence about it; repeat for several',
+    )  # fmt: skip
     parser.add_argument('--commands', type=Path, help='text file of the commands that were run')
     return parser.parse_args(argv)
 
@@ -209,6 +213,15 @@ def add_confidence(report: Report, work_dir: Path) -> None:
     report.add_figure(draw_spread(records), 'Spread of confidence and entropy of all windows over epochs')
 
 
+def add_pictures(report: Report, pictures: list[list[str]]) -> None:
+    """Pictures that other tools drew, in their order."""
+    report.add_section('Pictures')
+    for file, caption in pictures:
+        if not Path(file).is_file():
+            raise FileNotFoundError(f'--picture {file}: no such file; draw it first')
+        report.add_figure(file, caption, caption)
+
+
 def add_finetuning(report: Report, runs: list[tuple[str, Path]]) -> None:
     """Every loss, and the evaluations during training, of all fine-tunings together."""
     curves = {name: read_scalars(work_dir) for name, work_dir in runs}
@@ -245,6 +258,8 @@ def build(args: argparse.Namespace) -> Report:
             add_confidence(report, args.pretrain)
     if args.finetune:
         add_finetuning(report, args.finetune)
+    if args.picture:
+        add_pictures(report, args.picture)
     if args.commands:
         report.add_section('Commands')
         report.add_commands(args.commands.read_text().splitlines())

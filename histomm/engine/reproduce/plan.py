@@ -68,6 +68,15 @@ class Plan:
     runs: dict[str, Run] = field(default_factory=dict)
     cells: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
+    def rows(self) -> list[str]:
+        """Headings of the rows that are run."""
+        return list(dict.fromkeys(row for row, _ in self.cells))
+
+    def columns(self) -> list[str]:
+        """Headings of the columns whose figures come of it, averages included."""
+        run = {name for _, name in self.cells}
+        return [name for name, column in self.recipe.columns.items() if run.issuperset(column.average or (name,))]
+
     def goals(self) -> dict[str, set[str]]:
         """Folders of the runs that give figures, with the metrics that are wanted of each."""
         found: dict[str, set[str]] = {}

@@ -9,6 +9,8 @@ import numpy as np
 import yaml
 from mmengine.config import Config
 
+from .curve import Curve, read_curve
+
 FULL = 'full'
 """The budget of a recipe without any overrides: the paper's own."""
 
@@ -29,11 +31,12 @@ STATISTICS = {
 
 _RECIPE = (
     {'title': str, 'paper': str, 'table': str, 'seeds': int, 'stages': dict, 'columns': dict, 'rows': dict},
-    {'notes': list, 'names': dict, 'budgets': dict},
+    {'notes': list, 'names': dict, 'budgets': dict, 'figure': dict},
 )
 _COLUMN = {'stage': str, 'metric': str}, {'scale': (int, float), 'digits': int, 'statistic': str}
 _AVERAGE = {'average': list}, {'digits': int, 'statistic': str}
 _ROW = {}, {'names': dict, 'instead': dict, 'metrics': dict, 'published': dict}
+_FIGURE = {'over': str, 'columns': str, 'xlabel': str, 'ylabel': str}, {}
 _RESERVED = {'root', 'work', 'out', 'seed'}
 _BUDGET = {'note': str}, {'names': dict, 'stages': dict, 'seeds': int}
 
@@ -107,6 +110,7 @@ class Recipe:
         rows: By heading.
         budget: Name of the budget.
         budget_note: What it cuts down; empty for :data:`FULL`.
+        figure: Picture of the table, if it has one.
     """
 
     path: Path
@@ -121,6 +125,7 @@ class Recipe:
     rows: Mapping[str, Row]
     budget: str
     budget_note: str
+    figure: Curve | None = None
 
     def metric(self, row: str, column: str) -> str:
         """What a cell shows."""
@@ -156,6 +161,10 @@ def read_recipe(path: str | Path, budget: str = FULL, names: Mapping[str, str] =
     for name, column in columns.items():
         _check_average(column, columns, f'columns.{name}.average', fail)
     rows = {name: _row(node, f'rows.{name}', stages, columns, fail) for name, node in content['rows'].items()}
+    figure = None
+    if 'figure' in content:
+        _fields(content['figure'], 'figure', _FIGURE, fail)
+        figure = read_curve(content['figure'], list(rows), list(columns), fail)
     known = content.get('names', {})
     for name in names:
         _known(name, known, 'names', 'name', fail)
@@ -166,7 +175,7 @@ def read_recipe(path: str | Path, budget: str = FULL, names: Mapping[str, str] =
     return Recipe(
         path, content['title'], content['paper'], content['table'], tuple(content.get('notes', ())), content['seeds'],
         {**known, **{name: _place(value, known[name]) for name, value in names.items()}}, stages, columns, rows,
-        budget, note,
+        budget, note, figure,
     )  # fmt: skip
 
 

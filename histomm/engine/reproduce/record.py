@@ -7,6 +7,7 @@ today. Places are left out of it, so data and results may be moved.
 
 import json
 import shutil
+import statistics
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from histomm.engine.fileio import write_atomic
 from .check import merged_config
 from .contents import Contents, digest_of
 from .plan import ROOT, Plan, Run
+from .recipe import Column
 
 
 class Records:
@@ -70,6 +72,28 @@ class Records:
         metrics = record.get('metrics', {})
         same = record.get('parts') == self.parts[run.folder]
         return same and 'seconds' in record and all(name in metrics for name in self.wanted.get(run.folder, ()))
+
+    def values(self, row: str, name: str) -> list[float | None]:
+        """What each run behind a cell gave, before scaling; of a column that averages others, their scaled means.
+
+        None where it is not finished.
+        """
+        if self.plan.recipe.columns[name].average:
+            return self._averages(row, self.plan.recipe.columns[name])
+        metric = self.plan.recipe.metric(row, name)
+        runs = [self.plan.runs[folder] for folder in self.plan.cells[row, name]]
+        return [self.read(run)['metrics'][metric] if self.finished(run) else None for run in runs]
+
+    def _averages(self, row: str, column: Column) -> list[float | None]:
+        """For each seed the mean of the scaled values of other columns; None where one of them is not finished."""
+        parts = []
+        for name in column.average:
+            values, scale = self.values(row, name), self.plan.recipe.columns[name].scale
+            scaled = [None if value is None else value * scale for value in values]
+            # what uses the seed nowhere has one value for all seeds
+            parts.append(scaled * self.plan.seeds if len(scaled) == 1 else scaled)
+        count = max(len(self.plan.cells[row, name]) for name in column.average)
+        return [None if None in seed else statistics.fmean(seed) for seed in list(zip(*parts, strict=True))[:count]]
 
     def usable(self, run: Run) -> bool:
         """Whether it is finished, and its results are there for others to use."""

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from histomm.engine.fileio import write_atomic
+from histomm.visualization.panels import write_picture
 from histomm.visualization.report import Report
 
 from .commands import Commands
+from .figure import CAPTION, alt_text, figure_of
 from .plan import Plan
 from .recipe import FULL, STATISTICS, Column
 from .record import Records
@@ -37,11 +39,10 @@ def cell_text(values: Sequence[float], planned: int, column: Column) -> str:
 def rows(plan: Plan, records: Records) -> tuple[list[str], list[list[str | None]]]:
     """Head and lines of the table: for each column ours and the paper's; None where there is no figure to be had."""
     recipe = plan.recipe
-    run = {name for _, name in plan.cells}
-    columns = {name: column for name, column in recipe.columns.items() if run.issuperset(column.average or (name,))}
+    columns = {name: recipe.columns[name] for name in plan.columns()}
     head = ['', *(text for name in columns for text in (name, 'paper'))]
     lines = []
-    for row in dict.fromkeys(row for row, _ in plan.cells):
+    for row in plan.rows():
         line: list[str | None] = [row]
         for name, column in columns.items():
             published = recipe.rows[row].published.get(name)
@@ -53,30 +54,12 @@ def rows(plan: Plan, records: Records) -> tuple[list[str], list[list[str | None]
 
 def _ours(plan: Plan, records: Records, row: str, name: str) -> str:
     column = plan.recipe.columns[name]
-    values = _averages(plan, records, row, column) if column.average else _values(plan, records, row, name)
+    values = records.values(row, name)
     finished = [value for value in values if value is not None]
     if finished:
         return cell_text(finished, len(values), column)
     runs = [plan.runs[folder] for part in column.average or (name,) for folder in plan.cells[row, part]]
     return BEGUN if any(records.read(run) and not records.changes(run) for run in runs) else NOT_RUN
-
-
-def _values(plan: Plan, records: Records, row: str, name: str) -> list[float | None]:
-    """What each run behind a cell gave, before scaling; None where it is not finished."""
-    metric, runs = plan.recipe.metric(row, name), [plan.runs[folder] for folder in plan.cells[row, name]]
-    return [records.read(run)['metrics'][metric] if records.finished(run) else None for run in runs]
-
-
-def _averages(plan: Plan, records: Records, row: str, column: Column) -> list[float | None]:
-    """For each seed the mean of the scaled values of other columns; None where one of them is not finished."""
-    parts = []
-    for name in column.average:
-        values, scale = _values(plan, records, row, name), plan.recipe.columns[name].scale
-        scaled = [None if value is None else value * scale for value in values]
-        # what uses the seed nowhere has one value for all seeds
-        parts.append(scaled * plan.seeds if len(scaled) == 1 else scaled)
-    count = max(len(plan.cells[row, name]) for name in column.average)
-    return [None if None in seed else statistics.fmean(seed) for seed in list(zip(*parts, strict=True))[:count]]
 
 
 def facts(plan: Plan, records: Records) -> dict[str, str]:
@@ -134,6 +117,8 @@ def page(plan: Plan, records: Records, commands: Commands) -> Report:
     """The report as a page, with every command."""
     report = Report(plan.recipe.title, warning(plan))
     report.add_table(*rows(plan, records), how_to_read(plan))
+    if picture := figure_of(plan, records):
+        report.add_figure(picture, alt_text(plan), CAPTION)
     report.add_text('\n\n'.join(plan.recipe.notes)).add_facts(facts(plan, records))
     report.add_section('Stages')
     report.add_table(['Stage', 'State'], [[run.folder, records.state(run)] for run in plan.runs.values()])
@@ -142,6 +127,8 @@ def page(plan: Plan, records: Records, commands: Commands) -> Report:
 
 
 def write_report(plan: Plan, records: Records, commands: Commands, folder: Path) -> None:
-    """Write ``report.md`` and ``report.html``, as things stand."""
+    """Write ``report.md``, ``report.html`` and, if the recipe has a figure, ``figure.png``, as things stand."""
     write_atomic(markdown(plan, records).encode(), folder / 'report.md')
+    if picture := figure_of(plan, records):
+        write_picture(picture, folder / 'figure.png')
     page(plan, records, commands).write(folder / 'report.html')
