@@ -15,20 +15,24 @@ import cv2
 import pytest
 import torch
 import yaml
+from bag_files import CLASSES, draw_bags
 from docs_pages import Block, words
 from small_runs import (
     REPO,
+    bag_options,
     classification_options,
     command_options,
     detection_options,
     draw_coco,
     draw_patches,
     fitting,
+    fold_options,
     nuclei_options,
     pretraining_options,
     segmentation_options,
     supervised_options,
     tile_options,
+    vote_options,
 )
 
 from histomm.config_file import read_config
@@ -43,6 +47,7 @@ PARSED_ONLY = {
     'tools/benchmarks/step.py': 'takes minutes; run small by tests/tools/test_benchmarks.py',
     'tools/benchmarks/features.py': 'takes minutes; run small by tests/tools/test_features_benchmark.py',
     'tools/benchmarks/tiling.py': 'takes minutes; run small by tests/tools/test_benchmarks.py',
+    'tools/eval_bags.py': 'trains ten times; run small by tests/tools/test_eval_bags.py',
     'tools/reproduce.py': 'takes minutes; run by tests/tools/test_reproduce.py',
     'tools/setup/install_mmcv.py': 'compiles mmcv; run by make setup, and in parts by tests/tools/test_install_mmcv.py',
 }
@@ -256,8 +261,14 @@ def small_training(args: list[str]) -> list[str]:
     cfg = read_config(others[1])
     if cfg.model.type == 'histomm.PatchContrast':
         small = nuclei_options(Path())
+    elif cfg.model.type.startswith('histomm.Bag'):
+        small = bag_options(Path())
+    elif cfg.train_dataloader.dataset.type == 'histomm.GridPatchDataset':
+        small = vote_options(Path())
     elif cfg.model.type == 'histomm.SupervisedConfidence':
         small = supervised_options(Path())
+    elif cfg.model.type == 'mmpretrain.ImageClassifier' and cfg.val_evaluator.type == 'histomm.PatientAccuracyMetric':
+        small = fold_options(Path())
     elif cfg.model.type == 'mmpretrain.ImageClassifier':
         small = classification_options(Path())
     elif cfg.model.type.startswith(('histomm.', 'mmpretrain.')):
@@ -378,6 +389,12 @@ def pretend_pretraining(run: Path) -> None:
     weights = {f'backbone.{name}': value for name, value in ResNet(18).state_dict().items()}
     torch.save({'state_dict': weights}, run / 'epoch_200.pth')
     (run / 'last_checkpoint').write_text(str(run / 'epoch_200.pth'))
+
+
+def draw_slide_bags() -> None:
+    """Slides of both data sets as bags."""
+    for family, classes in CLASSES.items():
+        draw_bags(Path(f'data/TCGA-{family.upper()}'), 30, classes=classes)
 
 
 def draw_for_dino(shell: Shell) -> None:

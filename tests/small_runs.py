@@ -70,9 +70,12 @@ def draw_scales(root: Path) -> Path:
 
 
 def draw_magnification_sets(root: Path) -> Path:
-    """Eight drawn places at four magnifications, in the layout of BreakHis."""
+    """Eight drawn places at four magnifications, in the layout of BreakHis, with a list of all pictures."""
     out = root / 'BreaKHis_v1'
     write_layout('breakhis', out, 8, (70, 46), seed=0)
+    paths = sorted(path.relative_to(out).as_posix() for path in out.rglob('*.png'))
+    rows = ''.join(f'{path},{"benign" if "/benign/" in path else "malignant"}\n' for path in paths)
+    (out / 'labels.csv').write_text(f'path,label\n{rows}')
     return out
 
 
@@ -134,6 +137,65 @@ def magnification_options(sets: Path, batch_size: int = 4, epochs: int = 1) -> d
     }
 
 
+def fold_options(sets: Path, epochs: int = 1) -> dict:
+    """Settings that make a classifier of patients at several magnifications run for seconds."""
+    options = {}
+    for name in ('train', 'val', 'test'):
+        options |= {
+            f'{name}_dataloader.dataset.data_root': str(sets),
+            f'{name}_dataloader.dataset.list_file': 'labels.csv',
+            f'{name}_dataloader.dataset.pipeline.1.size': 72,
+            f'{name}_dataloader.dataset.pipeline.2.{"size" if name == "train" else "crop_size"}': 64,
+            f'{name}_dataloader.batch_size': 4,
+            f'{name}_dataloader.num_workers': 0,
+            f'{name}_dataloader.persistent_workers': False,
+        }
+    return options | {
+        'train_dataloader.dataset.indices': 4,
+        'val_dataloader.dataset.indices': 4,
+        'train_dataloader.pin_memory': False,
+        'train_cfg.max_epochs': epochs,
+        'default_hooks.logger.interval': 1,
+        'default_hooks.features.interval': 1,
+        'default_hooks.checkpoint.interval': 10,
+    }
+
+
+def slide_magnification_options(slides: Path) -> dict:
+    """Settings that make a config of magnifications of slides run for seconds."""
+    return magnification_options(slides / 'slides', batch_size=2) | {
+        'train_dataloader.dataset.tiles': str(slides / 'tiles.parquet'),
+        'train_dataloader.dataset.magnifications': [10, 20],
+        'train_dataloader.dataset.size': 32,
+        'train_dataloader.dataset.pipeline.1.pipeline.5.size': 32,
+    }
+
+
+def vote_options(images: Path, epochs: int = 1) -> dict:
+    """Settings that make a config of patches that vote run for seconds."""
+    options = {}
+    for name in ('train', 'val', 'test'):
+        options |= {
+            f'{name}_dataloader.dataset.data_root': str(images),
+            f'{name}_dataloader.dataset.list_file': 'labels.csv',
+            f'{name}_dataloader.dataset.patch': 32,
+            f'{name}_dataloader.dataset.pipeline.1.size': 32,
+            f'{name}_dataloader.batch_size': 4,
+            f'{name}_dataloader.num_workers': 0,
+            f'{name}_dataloader.persistent_workers': False,
+        }
+    return options | {
+        'train_dataloader.dataset.indices': 4,
+        'val_dataloader.dataset.indices': 8,
+        'train_dataloader.pin_memory': False,
+        'train_cfg.max_epochs': epochs,
+        'test_evaluator.0.bootstrap': 20,
+        'default_hooks.logger.interval': 1,
+        'default_hooks.features.interval': 1,
+        'default_hooks.checkpoint.interval': 10,
+    }
+
+
 def patch_contrast_options(patches: Path, epochs: int = 1) -> dict:
     """Settings that make a config of patch contrast run for seconds."""
     return {
@@ -184,6 +246,23 @@ def classification_options(patches: Path, epochs: int = 1) -> dict:
         'test_evaluator.bootstrap': 20,
         'default_hooks.logger.interval': 1,
         'default_hooks.features.interval': 1,
+        'default_hooks.checkpoint.interval': 1,
+    }
+
+
+def bag_options(bags: Path, epochs: int = 1) -> dict:
+    """Settings that make a config of bags run for seconds."""
+    options = {}
+    for name in ('train', 'val', 'test'):
+        options |= {
+            f'{name}_dataloader.dataset.data_root': str(bags),
+            f'{name}_dataloader.num_workers': 0,
+            f'{name}_dataloader.persistent_workers': False,
+        }
+    return options | {
+        'train_cfg.max_epochs': epochs,
+        'test_evaluator.bootstrap': 20,
+        'default_hooks.logger.interval': 1,
         'default_hooks.checkpoint.interval': 1,
     }
 
@@ -296,6 +375,7 @@ SOME_METHODS = {
 
 NARROW = {
     'histomm.DINO': {'model.neck.hid_channels': 32, 'model.neck.out_channels': 64},
+    'histomm.SLPD': {'model.neck.hid_channels': 32, 'model.neck.out_channels': 64},
     'histomm.VICReg': {'model.neck.hid_channels': 32, 'model.neck.out_channels': 32},
     'mmpretrain.LatentPredictHead': {
         'model.neck.hid_channels': 32,

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from bag_files import CLASSES, draw_bags
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from region_stores import draw_tokens, token_options
 from small_runs import (
     REPO,
+    bag_options,
     classification_options,
     detection_options,
     draw_bcss,
@@ -19,6 +22,7 @@ from small_runs import (
     draw_scales,
     draw_slides,
     draw_tiles,
+    fold_options,
     magnification_options,
     nuclei_options,
     patch_contrast_options,
@@ -26,10 +30,12 @@ from small_runs import (
     scale_options,
     segmentation_options,
     shipped_configs,
+    slide_magnification_options,
     slide_options,
     small_config,
     supervised_options,
     tile_options,
+    vote_options,
 )
 
 from histomm.engine.launch import build_runner
@@ -46,6 +52,8 @@ def drawn(tmp_path_factory):
         'nuclei': draw_monuseg(root),
         'scales': draw_scales(root),
         'slides': draw_slides(root),
+        'tokens': {dim: draw_tokens(root, dim) for dim in (96, 384)},
+        'bags': {family: draw_bags(root / family, 24, classes=names) for family, names in CLASSES.items()},
         'magnifications': draw_magnification_sets(root),
     }
 
@@ -55,8 +63,16 @@ def _options(path, drawn):
     model = cfg.model.type
     if cfg.train_dataloader.dataset.type == 'histomm.SlideTileDataset':
         return slide_options(drawn['slides'])
+    if cfg.train_dataloader.dataset.type == 'histomm.BagDataset':
+        return bag_options(drawn['bags'][Path(path).parent.name])
+    if cfg.train_dataloader.dataset.type == 'histomm.SlideMagnificationDataset':
+        return slide_magnification_options(drawn['slides'])
+    if cfg.train_dataloader.dataset.type == 'histomm.GridPatchDataset':
+        return vote_options(drawn['pretraining'])
     if cfg.train_dataloader.dataset.type == 'histomm.MagnificationSetDataset':
         return magnification_options(drawn['magnifications'])
+    if cfg.train_dataloader.dataset.type == 'histomm.RegionTokenDataset':
+        return token_options(drawn['tokens'][cfg.train_dataloader.dataset.dim])
     if model == 'histomm.PatchContrast' and cfg.get('val_dataloader'):
         return nuclei_options(drawn['nuclei'])
     if model == 'histomm.ScalePretext':
@@ -65,6 +81,8 @@ def _options(path, drawn):
         return supervised_options(drawn['nuclei'])
     if model == 'histomm.PatchContrast':
         return patch_contrast_options(drawn['pretraining'])
+    if model == 'mmpretrain.ImageClassifier' and cfg.val_evaluator.type == 'histomm.PatientAccuracyMetric':
+        return fold_options(drawn['magnifications'])
     if model == 'mmpretrain.ImageClassifier':
         return classification_options(drawn['pretraining'])
     if model.startswith(('histomm.', 'mmpretrain.')):
@@ -79,6 +97,8 @@ def _options(path, drawn):
 CONV_STEMS = ('backbone.conv1', 'backbone.layers.0.conv')
 """First convolutions of ResNets and EfficientNets."""
 
+VITS = ('histomm.PatchViT', 'histomm.RegionViT')
+
 
 class _RememberWeights(Hook):
     """Keeps the trained weights as they are when training starts."""
@@ -89,6 +109,15 @@ class _RememberWeights(Hook):
     def before_train(self, runner):
         parameters = runner.model.named_parameters()
         self.store.update({name: value.detach().clone() for name, value in parameters if value.requires_grad})
+
+
+def _trained(model):
+    """How the names of weights begin that a step has to change."""
+    if model.type.startswith('histomm.Bag'):
+        return 'aggregator'
+    if model.backbone.get('frozen_stages') == 4:
+        return 'head.fc' if model.type == 'mmpretrain.ImageClassifier' else 'decode_head.decoder.blocks.0'
+    return 'backbone.patch_embed' if model.backbone.type in VITS else CONV_STEMS
 
 
 @pytest.mark.parametrize('name', shipped_configs())
@@ -102,10 +131,7 @@ def test_config_runs_a_step(name, drawn, tmp_path):
     assert math.isfinite(loss)
     after = dict(runner.model.named_parameters())
     assert all(torch.isfinite(after[key]).all() for key in before)
-    head = 'head.fc' if runner.cfg.model.type == 'mmpretrain.ImageClassifier' else 'decode_head.decoder.blocks.0'
-    stem = 'backbone.patch_embed' if runner.cfg.model.backbone.type == 'histomm.PatchViT' else CONV_STEMS
-    first = head if runner.cfg.model.backbone.get('frozen_stages') == 4 else stem
-    trained = [key for key in before if key.startswith(first)]
+    trained = [key for key in before if key.startswith(_trained(runner.cfg.model))]
     assert trained
     assert all(not torch.equal(before[key], after[key]) for key in trained)
 

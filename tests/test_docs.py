@@ -38,6 +38,9 @@ PREPARE = {
         ('digestpath2019', 'DigestPath_raw', 8, 64)
     ),
     'configs/nct/README.md': lambda shell: docs_shell.draw_for_classification(),
+    'docs/bags.md': lambda shell: docs_shell.draw_slide_bags(),
+    'configs/nsclc/README.md': lambda shell: docs_shell.draw_slide_bags(),
+    'configs/brca/README.md': lambda shell: docs_shell.draw_slide_bags(),
     'configs/plm/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/mocov2/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/densecl/README.md': lambda shell: docs_shell.draw_published_data(),

@@ -1,6 +1,8 @@
 """Data sets, samplers and transforms."""
 
 from . import bcss, transforms
+from .bags import BagDataset
+from .balanced_sampler import BalancedSampler
 from .magnification_sets import MagnificationSetDataset
 from .neighbourhood_sampler import NeighbourhoodSampler
 from .nuclei import NucleiDataset
@@ -13,6 +15,8 @@ from .stored_tiles import StoredTileDataset
 from .value_patches import ValuePatchDataset
 
 __all__ = [
+    'BagDataset',
+    'BalancedSampler',
     'MagnificationSetDataset',
     'NeighbourhoodSampler',
     'NucleiDataset',

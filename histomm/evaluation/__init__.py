@@ -33,6 +33,7 @@ from .patient_metric import MajorityVoteMetric, PatientAccuracyMetric
 from .patient_scores import image_level_accuracy, majority_vote, patient_level_accuracy
 from .representation import feature_std, rankme
 from .splits import Split, kfold_splits, label_fraction, split_parts
+from .survival_metric import SurvivalMetric, concordance_index
 
 __all__ = [
     'ChannelScores',
@@ -50,6 +51,7 @@ __all__ = [
     'PatientAccuracyMetric',
     'RegressionMetric',
     'Split',
+    'SurvivalMetric',
     'aggregated_jaccard',
     'bootstrap_interval',
     'bootstrap_intervals',
@@ -57,6 +59,7 @@ __all__ = [
     'choose_channel',
     'classification_scores',
     'clean_mask',
+    'concordance_index',
     'confusion_matrix',
     'confusion_scores',
     'dice',

@@ -13,14 +13,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from histomm.atomic_file import atomic_folder, remove_partial, remove_partial_of, write_atomic
-
-SUFFIXES = ('.h5', '.hdf5', '.zarr')
-"""What feature files may end in: HDF5, or a zarr folder."""
+from histomm.wsi.feature_file import SUFFIXES as SUFFIXES
+from histomm.wsi.feature_file import check_path, import_zarr, opened
 
 _ROWS = 65536  # of features copied at a time
 
@@ -48,7 +47,7 @@ class FeatureWriter:
     """Collects the parts of a feature file, and finds those again that an earlier run has finished.
 
     Args:
-        path: The file, with one of :data:`SUFFIXES`.
+        path: The file, with one of :data:`~histomm.wsi.feature_file.SUFFIXES`.
         settings: What decides the features. JSON; a run with others is refused.
         total: Number of rows n.
         rows: Rows of a part; the last may have fewer.
@@ -130,14 +129,6 @@ class FeatureWriter:
         return self.folder / f'{start:012d}.npy'
 
 
-def check_path(path: str | Path) -> Path:
-    """The path, if it has one of :data:`SUFFIXES`; raises ``ValueError`` otherwise."""
-    path = Path(path)
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f'{path} has the suffix {path.suffix!r}, expected one of {", ".join(SUFFIXES)}')
-    return path
-
-
 def read_features(path: str | Path) -> FeatureSet:
     """Read a whole feature file.
 
@@ -145,7 +136,7 @@ def read_features(path: str | Path) -> FeatureSet:
         FileNotFoundError: no such file.
         ValueError: not a feature file.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         if 'features' not in file:
             raise ValueError(f'{path} has no data set `features`, found {sorted(file)}; is it a feature file?')
         features = np.asarray(file['features'][:], np.float32)
@@ -191,37 +182,8 @@ def join_features(contents: Sequence[FeatureSet]) -> FeatureSet:
 
 def read_settings(path: str | Path) -> dict:
     """The settings of a feature file, without its features."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return json.loads(file.attrs.get('settings', '{}'))
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
-    path = check_path(path)
-    if not path.exists():
-        raise FileNotFoundError(f'feature file {path} does not exist; write it with tools/extract_features.py')
-    if path.suffix == '.zarr':
-        yield _zarr().open_group(str(path), mode='r')
-        return
-    import h5py
-
-    try:
-        file = h5py.File(path, 'r')
-    except OSError as error:
-        raise ValueError(f'{path} cannot be read as HDF5 ({error}); is it a feature file, and complete?') from error
-    with file:
-        yield file
-
-
-def _zarr() -> Any:
-    try:
-        import zarr
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            'feature files that end in .zarr need zarr, which is not installed; run `pip install zarr`, or write .h5',
-            name='zarr',
-        ) from error
-    return zarr
 
 
 def _write_hdf5(path: Path, parts: list[np.ndarray], total: int, columns: dict, attributes: dict) -> None:
@@ -244,7 +206,7 @@ def _write_hdf5(path: Path, parts: list[np.ndarray], total: int, columns: dict, 
 def _write_zarr(path: Path, parts: list[np.ndarray], total: int, columns: dict, attributes: dict) -> None:
     remove_partial_of(path)
     with atomic_folder(path) as partial:
-        group = _zarr().open_group(str(partial), mode='w', zarr_format=2)
+        group = import_zarr().open_group(str(partial), mode='w', zarr_format=2)
         width = parts[0].shape[1] if parts else 0
         chunks = (max(1, min(total, 4096)), max(1, width))
         features = group.create_array('features', shape=(total, width), dtype='float32', chunks=chunks)

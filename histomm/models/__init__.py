@@ -1,11 +1,12 @@
 """Registered models: they hold parameters and state, and call ``histomm.functional``."""
 
 from .backbones import ConfidenceNet, DilatedResNet, PatchViT, RegionViT, ResNetWithStem
-from .data_preprocessors import TokenDataPreprocessor, ViewDataPreprocessor
+from .data_preprocessors import BagDataPreprocessor, TokenDataPreprocessor, ViewDataPreprocessor
 from .dense_branch import DenseBranch, DenseMaps
 from .gather import gather_with_grad
 from .heads import CrossCorrelationHead, UNetDecoder
 from .matchers import DenseView, FeatureMatcher, LocationMatcher, Matches, PreciseLocationMatcher
+from .mil import DSMIL, BagClassifier, BagSurvival, GatedABMIL, MaxMIL, MeanMIL, ViTWSI
 from .necks import DenseNeck, DINONeck, MapProjector
 from .optional_weights import PretrainedIfPresent
 from .queue import FeatureQueue
@@ -28,7 +29,11 @@ from .transfer import TransferReport, VerifiedPretrained, load_backbone
 
 __all__ = [
     'DINO',
+    'DSMIL',
     'SLPD',
+    'BagClassifier',
+    'BagDataPreprocessor',
+    'BagSurvival',
     'ConCL',
     'ConfidenceNet',
     'CrossCorrelationHead',
@@ -42,9 +47,12 @@ __all__ = [
     'EMATeacher',
     'FeatureMatcher',
     'FeatureQueue',
+    'GatedABMIL',
     'LocationMatcher',
     'MapProjector',
     'Matches',
+    'MaxMIL',
+    'MeanMIL',
     'PatchContrast',
     'PatchViT',
     'PixelReconstruction',
@@ -61,6 +69,7 @@ __all__ = [
     'UNetDecoder',
     'VICReg',
     'VerifiedPretrained',
+    'ViTWSI',
     'ViewDataPreprocessor',
     'gather_with_grad',
     'load_backbone',

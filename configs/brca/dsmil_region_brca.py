@@ -1,0 +1,6 @@
+# DS-MIL in the variant of HIPT
+_base_ = '../nsclc/dsmil_region_nsclc.py'
+data = dict(data_root='data/TCGA-BRCA', classes=('IDC', 'ILC'))
+train_dataloader = dict(dataset=data)
+val_dataloader = dict(dataset=data)
+test_dataloader = dict(dataset=data)

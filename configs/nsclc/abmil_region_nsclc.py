@@ -1,0 +1,3 @@
+# Gated attention MIL
+_base_ = 'vit-wsi_region_nsclc.py'
+model = dict(aggregator=dict(_delete_=True, type='histomm.GatedABMIL', in_channels=192, num_classes=2))
