@@ -50,6 +50,11 @@ class BreakHisName(NamedTuple):
         """Year, number and letters of the slide. Slides of one number with other letters count as other patients."""
         return self.case + self.part
 
+    @property
+    def folder(self) -> str:
+        """Folder of the patient and subtype, ``SOB_B_TA_14-16184CD``."""
+        return f'SOB_{"B" if self.label == "benign" else "M"}_{self.subtype}_{self.patient}'
+
 
 def parse_name(name: str) -> BreakHisName:
     """What a file name says, with or without its suffix.
@@ -77,6 +82,22 @@ def parse_name(name: str) -> BreakHisName:
         )
     label = CLASSES[kind == 'M']
     return BreakHisName(label, subtype, f'{year}-{slide}', part, int(magnification), int(sequence))
+
+
+def parse_folder(name: str) -> BreakHisName:
+    """What the name of a patient's folder says, ``SOB_B_TA_14-16184CD``; magnification and sequence say nothing.
+
+    Raises:
+        ConversionError: a name of another form, or a subtype unknown or of the other class.
+    """
+    kind, _, slide = name.rpartition('_')
+    try:
+        return parse_name(f'{kind}-{slide}-{MAGNIFICATIONS[0]}-0')
+    except ConversionError as error:
+        raise ConversionError(
+            f'{name} is no folder of a patient of BreakHis, expected SOB_<B|M>_<subtype>_<year>-<slide> such as '
+            'SOB_B_TA_14-16184CD, with a subtype of this class; correct it'
+        ) from error
 
 
 def find_breakhis(data: Path) -> dict[str, BreakHisName]:

@@ -47,9 +47,8 @@ def breakhis_member(path: str, patients: str = 'name') -> SetMember:
         ConversionError: the name is none of BreakHis.
     """
     found = parse_name(os.path.basename(path))
-    folder = f'SOB_{"B" if found.label == "benign" else "M"}_{found.subtype}_{found.patient}'
-    patient = {'folder': folder, 'name': found.patient, 'case': found.case}[patients]
-    return SetMember(f'{folder}/{found.sequence:03d}', patient, found.magnification)
+    patient = {'folder': found.folder, 'name': found.patient, 'case': found.case}[patients]
+    return SetMember(f'{found.folder}/{found.sequence:03d}', patient, found.magnification)
 
 
 def folder_member(path: str) -> SetMember:

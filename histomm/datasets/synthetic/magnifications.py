@@ -27,6 +27,8 @@ _SUBTYPES = {
 }
 _PLACES = 2  # of a patient before the next patient of the subtype comes
 _FIRST_SLIDE = 90000  # beyond the numbers of real slides
+_FOLDERS = {'A': 4, 'F': 10, 'PT': 3, 'TA': 7, 'DC': 38, 'LC': 5, 'MC': 9, 'PC': 6}  # of BreakHis, 82
+_FIRST_OF_82 = 95000  # other patients than those of the smaller layout
 
 
 def draw_magnifications(
@@ -83,14 +85,55 @@ def breakhis_pictures(
     """
     for index in range(num):
         turn, which = divmod(index, len(_SUBTYPES))
-        subtype, (label, folder, tissue) = list(_SUBTYPES.items())[which]
+        subtype = list(_SUBTYPES)[which]
         number, place = divmod(turn, _PLACES)
         patient = number * len(_SUBTYPES) + which
         slide = f'14-{_FIRST_SLIDE + number // 2 * len(_SUBTYPES) + which}{"AC"[number % 2]}{"BD"[number % 2]}'
-        kind = 'B' if label == 'benign' else 'M'
-        case = f'histology_slides/breast/{label}/SOB/{folder}/SOB_{kind}_{subtype}_{slide}'
-        files = tuple(
-            f'{case}/{magnification}X/SOB_{kind}_{subtype}-{slide}-{magnification}-{place + 1:03d}.png'
-            for magnification in (40, 100, 200, 400)
-        )
-        yield files, partial(draw_magnifications, tissue, size, seed, patient, index)
+        yield _files(subtype, slide, place), partial(_draw, subtype, size, seed, patient, index)
+
+
+def breakhis_82_pictures(
+    num: int, size: tuple[int, int], seed: int
+) -> Iterator[tuple[tuple[str, ...], Callable[[], tuple[np.ndarray, ...]]]]:
+    """As :func:`breakhis_pictures`, with the 82 folders that BreakHis has, a place of each in turn.
+
+    As there, one patient has a folder of ductal and one of lobular carcinoma, slides differ in their letters alone, and
+    one is of the year 15.
+    """
+    folders = _folders_of_82()
+    for index in range(num):
+        place, which = divmod(index, len(folders))
+        subtype, slide, patient = folders[which]
+        yield _files(subtype, slide, place), partial(_draw, subtype, size, seed, patient, index)
+
+
+def _folders_of_82() -> list[tuple[str, str, int]]:
+    """Subtype, slide and patient of each folder, the subtypes spread over the list by their shares."""
+    order = sorted((number / count, subtype, number) for subtype, count in _FOLDERS.items() for number in range(count))
+    slides, found = {}, []
+    for patient, (_, subtype, number) in enumerate(order):
+        slide = f'14-{_FIRST_OF_82 + patient}'
+        if (subtype, number) == ('LC', 0):
+            slide, patient = slides['DC', 0]
+        elif number == 1 and subtype != 'DC':
+            slide = f'{slides[subtype, 0][0]}C'
+        elif (subtype, number) == ('PC', 2):
+            slide = f'15-{_FIRST_OF_82 + patient}EF'
+        slides[subtype, number] = slide, patient
+        found.append((subtype, slide, patient))
+    return found
+
+
+def _files(subtype: str, slide: str, place: int) -> tuple[str, ...]:
+    """Paths of a place at the four magnifications."""
+    label, folder, _ = _SUBTYPES[subtype]
+    kind = 'B' if label == 'benign' else 'M'
+    case = f'histology_slides/breast/{label}/SOB/{folder}/SOB_{kind}_{subtype}_{slide}'
+    return tuple(
+        f'{case}/{magnification}X/SOB_{kind}_{subtype}-{slide}-{magnification}-{place + 1:03d}.png'
+        for magnification in (40, 100, 200, 400)
+    )
+
+
+def _draw(subtype: str, *args: int) -> tuple[np.ndarray, ...]:
+    return draw_magnifications(_SUBTYPES[subtype][2], *args)

@@ -1,0 +1,6 @@
+# EfficientNet-b2 as in resnet18_classifier.py
+_base_ = 'resnet18_classifier.py'
+model = dict(
+    backbone=dict(_delete_=True, type='mmpretrain.EfficientNet', arch='b2', norm_cfg=dict(type='BN', eps=1e-3)),
+    head=dict(in_channels=1408),
+)

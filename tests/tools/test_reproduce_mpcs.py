@@ -1,0 +1,145 @@
+"""Recipes of MPCS on BreakHis: published figures, what each row and fold trains and tests, and a run of every stage."""
+
+import re
+import statistics
+
+import pytest
+from tool_modules import REPO, load_tool
+
+from histomm.engine.reproduce import RecipeError, check_data, make_plan, read_recipe
+from histomm.engine.reproduce.check import merged_config
+
+ENCODERS = {'EfficientNet-b2': ('efficientnet-b2', 'efficientnet-b2'), 'ResNet-50': ('resnet50', 'r50')}
+STARTS = ('ImageNet', 'fixed pairs', 'ordered pairs', 'random pairs')
+MAGNIFICATIONS = (40, 100, 200, 400)
+
+
+def recipe(name, budget='full', **names):
+    return read_recipe(REPO / f'configs/reproduce/mpcs-{name}.yaml', budget, names)
+
+
+def numbers(text):
+    return [float(number) for number in re.findall(r'\d+\.\d+', text)]
+
+
+def lines():
+    """Lines of the table in the README: encoder and score, share of the labels, figures."""
+    page = (REPO / 'configs/mpcs/README.md').read_text()
+    return re.findall(r'^\| ((?:EfficientNet|ResNet)\S+), ([\w /]+) \| (\d+) % \| (.+) \|$', page, re.M)
+
+
+def test_published_means_are_those_of_the_readme():
+    found = {}
+    for encoder, scores, share, cells in lines():
+        for start, cell in zip(STARTS, cells.split(' | '), strict=True):
+            values = numbers(cell)[:1] if share == '20' else numbers(cell)
+            for score, value in zip(scores.split(' / '), values, strict=True):
+                found[share, f'{encoder}, {start}', f'{score} mean'] = value
+    ours = {}
+    for share, name in (('20', 'table5'), ('100', 'table6')):
+        for row, content in recipe(name).rows.items():
+            for column in ('ILA mean', 'PLA mean'):
+                ours[share, row, column] = content.published[column]
+    assert ours == found
+    assert len(ours) == 32
+
+
+def test_published_means_are_means_of_the_four_magnifications():
+    """But for one, of which the recipe tells."""
+    table, odd = recipe('table5'), []
+    for row, content in table.rows.items():
+        for score in ('ILA', 'PLA'):
+            mean = statistics.fmean(content.published[f'{score} {x}X'] for x in MAGNIFICATIONS)
+            if abs(mean - content.published[f'{score} mean']) > 0.0051:
+                odd.append((row, score, round(mean, 2)))
+    assert odd == [('ResNet-50, fixed pairs', 'ILA', 87.80)]
+    assert any('87.68' in note and '87.80' in note for note in table.notes)
+
+
+# ---- what a row, a column and a fold are
+
+
+def chain(plan, folder):
+    """Configs of the test, of the training and of the pre-training behind a cell, None without one."""
+    test = plan.runs[folder]
+    (train,) = [run for run in map(plan.runs.get, test.needs) if run.kind == 'train']
+    before = [run for run in map(plan.runs.get, train.needs) if run.kind == 'train']
+    return [merged_config(run, REPO) if run else None for run in (test, train, *(before or [None]))]
+
+
+@pytest.mark.parametrize(
+    ('name', 'trained', 'chosen'), [('table5', 'val_20', 'train_60'), ('table6', 'train_60', 'val_20')]
+)
+def test_every_cell_is_of_its_encoder_start_magnification_and_fold(name, trained, chosen):
+    plan = make_plan(recipe(name))
+    assert len(plan.cells) == 8 * 8
+    for (row, column), folders in plan.cells.items():
+        encoder, start = row.split(', ')
+        score, at = column.split(' ')
+        assert plan.recipe.metric(row, column) == f'patients/{score.lower()}_{at}'
+        assert len(folders) == 5
+        fold = 2
+        test, train, before = chain(plan, folders[fold])
+        lists = f'<work>/data/breakhis-folds/fold{fold}'
+        assert test.test_dataloader.dataset.list_file == f'{lists}/test_20.csv'
+        assert train.train_dataloader.dataset.list_file == f'{lists}/{trained}_{at}.csv'
+        assert train.val_dataloader.dataset.list_file == f'{lists}/{chosen}_{at}.csv'
+        init = train.model.backbone.init_cfg[2]
+        assert init.type == 'histomm.VerifiedPretrained'
+        assert (before is None) == (start == 'ImageNet')
+        imagenet = f'<root>/weights/{ENCODERS[encoder][0]}_imagenet.pth'
+        if before is None:
+            assert init.checkpoint == imagenet
+        else:
+            kind = start.split(' ')[0]
+            assert init.checkpoint == f'<work>/pretrain/mpcs_{ENCODERS[encoder][1]}_breakhis_{kind}/fold{fold}'
+            assert before.train_dataloader.dataset.list_file == f'{lists}/train_60.csv'
+            assert before.train_dataloader.dataset.pipeline[0].strategy == kind
+            assert before.model.backbone.init_cfg[2].checkpoint == imagenet
+        kinds = {cfg.model.backbone.type.rpartition('.')[2] for cfg in (test, train, before) if cfg}
+        assert kinds == {'EfficientNet' if encoder == 'EfficientNet-b2' else 'ResNet'}
+
+
+def test_the_cross_table_tests_networks_of_table_6_at_every_magnification():
+    cross, table = make_plan(recipe('cross')), make_plan(recipe('table6'))
+    assert set(cross.runs) <= set(table.runs)
+    for folder, run in cross.runs.items():
+        assert vars(run) == vars(table.runs[folder])
+    for (row, column), folders in cross.cells.items():
+        encoder, at = re.fullmatch(r'(.+), trained at (\d+X)', row).groups()
+        _, train, before = chain(cross, folders[4])
+        assert train.train_dataloader.dataset.list_file.endswith(f'fold4/train_60_{at}.csv')
+        assert before.train_dataloader.dataset.pipeline[0].strategy == 'ordered'
+        assert (train.model.backbone.type == 'mmpretrain.ResNet') == (encoder == 'ResNet-50')
+        score, tested = column.split(' ')
+        assert cross.recipe.metric(row, column) == f'patients/{score.lower()}_{tested}'
+    limited = make_plan(recipe('cross', labels='val_20', validation='train_60'))
+    assert set(limited.runs) <= set(make_plan(recipe('table5')).runs)
+
+
+def test_weights_and_data_that_are_not_there_are_told(tmp_path):
+    plan = make_plan(recipe('table6'), seeds=1, rows=('ResNet-50, ImageNet',), columns=('ILA 40X',))
+    with pytest.raises(RecipeError, match=r'reads \S+/BreaKHis_v1, \S+/weights/resnet50_imagenet\.pth, found nothing'):
+        check_data(plan, tmp_path)
+
+
+# ---- whole
+
+
+def test_every_kind_of_stage_runs(tmp_path, capfd):
+    """Drawn, dealt out to folds, pre-trained on one, trained at 40X of it and tested at all magnifications."""
+    arguments = ['mpcs-cross', '--smoke', '--rows', 'ResNet-50, trained at 40X', '--columns', 'ILA*']
+    load_tool('tools/reproduce.py').main([*arguments, '--work-dir', str(tmp_path)])
+    table = re.search(r'^\| ResNet-50, trained at 40X \| (.+) \|$', capfd.readouterr().out, re.M)[1].split(' | ')
+    assert table[1::2] == ['–'] * 4
+    assert all(re.fullmatch(r'\d+\.\d\d \(n = 1\)', cell) for cell in table[::2])
+    log = (
+        tmp_path / 'smoke/logs/test--breakhis-train_60--resnet50--mpcs_r50_breakhis_ordered--40X--fold0.txt'
+    ).read_text()
+    assert re.search(r'Load(?:s|ed)? checkpoint .*from \S*/best_patients_pla_epoch_1\.pth', log)
+    log = (
+        tmp_path / 'smoke/logs/finetune--breakhis-train_60--resnet50--mpcs_r50_breakhis_ordered--40X--fold0.txt'
+    ).read_text()
+    assert re.search(r'pretrain/mpcs_r50_breakhis_ordered/fold0: 318 tensors are in ResNet', log)
+    log = (tmp_path / 'smoke/logs/pretrain--mpcs_r50_breakhis_ordered--fold0.txt').read_text()
+    assert 'found no none.pth, so ResNet starts at random' in log

@@ -1,0 +1,87 @@
+"""Five patient-wise folds of BreakHis: python tools/dataset_converters/breakhis_folds.py data/BreaKHis_v1
+
+Patients are dealt out to five folds, stratified by the eight subtypes. Fold k has test_20 (fold k), val_20 (fold k + 1)
+and train_60 (the others), and with half of the validation in the training train_70 and val_10. Images stay where they
+are: written are DATA/folds_patient/fold<k>/<part>.csv, <part>_40X.csv and so on with the images of one magnification,
+folds.csv with the fold of each patient's folder, summary.csv and conversion.json.
+
+--table takes the folds from a table, such as configs/breakhis/folds_patient.csv for the published 82 folders, instead
+of drawing them. With --group-by case slides that differ in their letters only, such as 14-21998AB and 14-21998CD, are
+one patient, and the lists lie in DATA/folds_case.
+"""
+
+import argparse
+import hashlib
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from histomm.datasets.breakhis import CLASSES, MAGNIFICATIONS, BreakHisName, find_breakhis
+from histomm.datasets.conversion import claim, run_conversion
+from histomm.datasets.label_maps import ConversionError
+from histomm.evaluation.patient_folds import FOLDS, PARTS, PATIENTS, FoldRow, draw_folds, fold_lists, read_folds
+from histomm.evaluation.split_lists import SUMMARY, Sample, write_table
+
+TABLE = 'folds.csv'
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('data', type=Path, help='data root; paths in the lists are relative to it')
+    parser.add_argument('--table', type=Path, help='fold of each folder, instead of a draw')
+    parser.add_argument('--group-by', choices=PATIENTS, default='patient', help='what stays together')
+    parser.add_argument('--seed', type=int, default=0, help='of the draw (default 0)')
+    parser.add_argument('--out', type=Path, help='folder of the lists (default: in DATA, by --group-by)')
+    return parser.parse_args(argv)
+
+
+def note_lacking(images: dict[str, BreakHisName], rows: list[FoldRow]) -> None:
+    """Say which folders of the table are not there, and which lack a magnification."""
+    found = defaultdict(set)
+    for name in images.values():
+        found[name.folder].add(name.magnification)
+    absent = [row.folder for row in rows if row.folder not in found]
+    if absent:
+        print(f'note: {len(absent)} of the {len(rows)} folders of the table have no image here, such as {absent[0]}')
+    for number in MAGNIFICATIONS:
+        lacking = [folder for folder, numbers in found.items() if number not in numbers]
+        if lacking:
+            print(f'note: {len(lacking)} of {len(found)} folders have no image at {number}X, such as {lacking[0]}')
+
+
+def convert(args: argparse.Namespace) -> None:
+    images = find_breakhis(args.data)
+    if args.table and not args.table.is_file():
+        raise ConversionError(f'{args.table} is no file, expected a table of folds')
+    folders = {name.folder for name in images.values()}
+    rows = read_folds(args.table, args.group_by) if args.table else draw_folds(folders, args.group_by, args.seed)
+    note_lacking(images, rows)
+    lists = fold_lists(images, rows, str(args.table or 'the draw'))
+    out = args.out or args.data / f'folds_{args.group_by}'
+    digest = hashlib.sha256('\n'.join([*images, *map(str, rows)]).encode()).hexdigest()
+    recipe = dict(version=1, dataset='breakhis', folds=FOLDS, group_by=args.group_by, images=len(images), sha256=digest)
+    partial = claim(out, recipe if args.table else recipe | dict(seed=args.seed))
+    if partial is None:
+        print(f'{out} holds these lists already')
+        return
+    summary = []
+    for name, paths in lists.items():
+        samples = [Sample(path, images[path].label, getattr(images[path], args.group_by)) for path in paths]
+        counts = Counter(sample.label for sample in samples)
+        summary.append((name, len(samples), len({sample.group for sample in samples}), *(counts[c] for c in CLASSES)))
+        (partial / name).parent.mkdir(exist_ok=True)
+        write_table(partial / f'{name}.csv', Sample._fields, samples)
+    write_table(partial / SUMMARY, ('list', 'images', 'patients', *CLASSES), summary)
+    write_table(partial / TABLE, FoldRow._fields, rows)
+    partial.replace(out)
+    for name, total, patients, benign, malignant in summary:
+        if name.rpartition('/')[2] in PARTS[:3]:
+            print(f'{out / name}.csv: {total} images of {patients} patients: {benign} benign, {malignant} malignant')
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_conversion('breakhis_folds', lambda: convert(args))
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
