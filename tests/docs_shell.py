@@ -17,6 +17,7 @@ import torch
 import yaml
 from bag_files import CLASSES, draw_bags
 from docs_pages import Block, words
+from region_stores import token_options
 from small_runs import (
     REPO,
     bag_options,
@@ -140,9 +141,9 @@ class Shell:
         elif args[0] == 'tools/train.py':
             self.script(small_training(args))
         elif args[0] == 'tools/make_synthetic.py':
-            self.script(
-                [*args, *(('--num', '2', '--size', '1024') if 'slides' in args else ('--num', '9', '--size', '64'))]
-            )
+            small = {'slides': ('2', '1024'), 'subtypes': ('3', '512')}
+            num, size = next((small[name] for name in small if name in args), ('9', '64'))
+            self.script([*args, '--num', num, '--size', size])
         else:
             self.script(args)
 
@@ -259,7 +260,9 @@ def small_training(args: list[str]) -> list[str]:
     parser.add_argument('--cfg-options', nargs='+', default=[])
     options, others = parser.parse_known_args(args)
     cfg = read_config(others[1])
-    if cfg.model.type == 'histomm.PatchContrast':
+    if cfg.train_dataloader.dataset.type == 'histomm.RegionTokenDataset':
+        small = token_options(Path())
+    elif cfg.model.type == 'histomm.PatchContrast':
         small = nuclei_options(Path())
     elif cfg.model.type.startswith('histomm.Bag'):
         small = bag_options(Path())
