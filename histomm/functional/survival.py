@@ -39,17 +39,16 @@ def cox_loss(risk: Tensor, time: Tensor, event: Tensor, ties: str = 'efron') -> 
     count = int(seen.sum())
     if not count:
         return 0 * risk.sum()
-    shift = risk.detach().max()
-    hazard = (risk - shift).exp()
-    at_risk = (time[None] >= time[seen, None]).to(hazard) @ hazard  # (events,)
+    alive = time[None] >= time[seen, None]  # (events, N)
+    # less the highest risk of each set: no overflow, and no set that vanishes beside one of higher risks
+    highest = risk.detach().masked_fill(~alive, -torch.inf).amax(1, keepdim=True)
+    hazard = (risk - highest).masked_fill(~alive, -torch.inf).exp()
+    total = hazard.sum(1)
     if ties == 'efron':
-        times = time[seen]
-        tied = times[None] == times[:, None]
-        earlier = tied.tril(-1).sum(1)
-        at_risk = at_risk - earlier / tied.sum(1) * (tied.to(hazard) @ hazard[seen])
-    # a patient 80 log units below the highest would be 0 in float32
-    tiny = torch.finfo(hazard.dtype).tiny
-    return (at_risk.clamp(min=tiny).log() + shift - risk[seen]).sum() / count
+        tied = (time[None] == time[seen, None]) & seen
+        earlier = tied[:, seen].tril(-1).sum(1)
+        total = total - earlier / tied.sum(1) * (hazard * tied).sum(1)
+    return (total.log() + highest[:, 0] - risk[seen]).sum() / count
 
 
 def time_bins(time: Tensor, event: Tensor, bins: int) -> Tensor:

@@ -17,7 +17,12 @@ from histomm.registry import MODELS
 from .output import BagOutput
 
 _QUERY = 128
-_AUTHORS = {'i_classifier.fc.0.': 'instance.', 'b_classifier.q.': 'query.', 'b_classifier.fcc.': 'fc.'}
+_AUTHORS = {
+    'i_classifier.fc.0.': 'instance.',
+    'b_classifier.q.': 'query.',
+    'b_classifier.v.': 'value.',
+    'b_classifier.fcc.': 'fc.',
+}
 
 
 @MODELS.register_module()
@@ -77,10 +82,11 @@ class DSMIL(BaseModule):
 
 
 def from_authors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a DS-MIL of its authors under the names of :class:`DSMIL`, variant 'original'.
+    """Weights of a DS-MIL of its authors under the names of :class:`DSMIL`.
 
     Args:
-        state: Their state dict, such as that of ``aggregator.pth`` for Camelyon16 or TCGA lung.
+        state: Their state dict: those of Camelyon16 and TCGA lung are of the variant 'original', what they start from
+            has queries and values of 'hipt' alone.
 
     Raises:
         ValueError: a name that their model does not have.
