@@ -3,6 +3,7 @@
 from . import bcss, transforms
 from .bags import BagDataset
 from .balanced_sampler import BalancedSampler
+from .grid_patches import GridPatchDataset
 from .magnification_sets import MagnificationSetDataset
 from .neighbourhood_sampler import NeighbourhoodSampler
 from .nuclei import NucleiDataset
@@ -10,6 +11,7 @@ from .patch_collection import PatchCollection
 from .patch_dataset import PatchDataset
 from .region_tokens import RegionTokenDataset
 from .samplers import SampleIndex, SeededSampler
+from .slide_magnifications import SlideMagnificationDataset
 from .slide_tiles import SlideTileDataset
 from .stored_tiles import StoredTileDataset
 from .value_patches import ValuePatchDataset
@@ -17,6 +19,7 @@ from .value_patches import ValuePatchDataset
 __all__ = [
     'BagDataset',
     'BalancedSampler',
+    'GridPatchDataset',
     'MagnificationSetDataset',
     'NeighbourhoodSampler',
     'NucleiDataset',
@@ -25,6 +28,7 @@ __all__ = [
     'RegionTokenDataset',
     'SampleIndex',
     'SeededSampler',
+    'SlideMagnificationDataset',
     'SlideTileDataset',
     'StoredTileDataset',
     'ValuePatchDataset',

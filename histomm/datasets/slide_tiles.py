@@ -187,7 +187,10 @@ class SlideTileDataset(PatchDataset):
         return self.pipeline({**info, 'img': self._read(int(idx)) if image is None else image})
 
     def _slide(self, idx: int) -> Slide:
-        name = self.data_list.name(idx)
+        return self._opened(self.data_list, idx)
+
+    def _opened(self, rows: TileRows, row: int) -> Slide:
+        name = rows.name(row)
         return self._cache.get(os.path.join(self.roots[0], name), mpp_of(self._mpp, name))
 
     def _read(self, idx: int) -> np.ndarray:

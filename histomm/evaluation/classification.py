@@ -39,15 +39,18 @@ def confusion_scores(confusion: np.ndarray) -> dict[str, float]:
 
     Returns:
         ``macro_f1``: mean of the F1 of the classes; ``weighted_f1``: weighted by their number in the truth;
-        ``accuracy``: share that is right; ``balanced_accuracy``: mean recall of the classes in the truth.
+        ``accuracy``: share that is right; ``balanced_accuracy``: mean recall of the classes in the truth;
+        ``macro_precision``: mean precision of the classes in truth or prediction, 0 for one that is never predicted.
     """
     right, support = np.diagonal(confusion), confusion.sum(axis=1)
+    named = confusion.sum(axis=0)
     f1 = f1_per_class(confusion)
     return {
         'macro_f1': _mean(f1),
         'weighted_f1': float(_divide(np.nansum(f1 * support), support.sum())),
         'accuracy': float(_divide(right.sum(), support.sum())),
         'balanced_accuracy': _mean(_divide(right, support)),
+        'macro_precision': _mean(_divide(right, np.maximum(named, 1))[(named > 0) | (support > 0)]),
     }
 
 

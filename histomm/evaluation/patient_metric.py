@@ -99,9 +99,9 @@ def _times(name: str) -> str:
 class MajorityVoteMetric(_PathMetric):
     """Scores of whole images, each of the class that most of its patches are taken for.
 
-    Gives ``vote/accuracy``, ``vote/macro_f1``, ``vote/weighted_f1`` and ``vote/balanced_accuracy``, see
-    :func:`~histomm.evaluation.classification.confusion_scores`. Every patch counts; of classes with as many votes the
-    lowest is taken.
+    Gives ``vote/accuracy``, ``vote/macro_f1``, ``vote/weighted_f1``, ``vote/balanced_accuracy``, the mean recall, and
+    ``vote/macro_precision``, see :func:`~histomm.evaluation.classification.confusion_scores`. Every patch counts; of
+    classes with as many votes the lowest is taken.
 
     Args:
         images: How the path of a patch tells its image: a regular expression whose first bracket, or whole match, is

@@ -30,9 +30,15 @@ class Sample(NamedTuple):
 
 
 def draw_lists(
-    samples: Sequence[Sample], seed: int, by_group: bool = False, parts: Mapping[str, int] | None = None
+    samples: Sequence[Sample],
+    seed: int,
+    by_group: bool = False,
+    parts: Mapping[str, int] | None = None,
+    portions: Sequence[int] = (),
 ) -> dict[str, np.ndarray]:
     """Rows of each list: the parts, stratified by class, and ``train_<percent>_<draw>`` for each share and draw.
+
+    With ``portions`` those of shares and draws are replaced by ``train_<n>_each``, n images of each class.
 
     Within a draw a smaller share lies in a larger one, and each class has one image or more.
 
@@ -41,9 +47,11 @@ def draw_lists(
         seed: Of the split; draw d of a share has ``seed + d``.
         by_group: Keep the samples of a group together.
         parts: Shares of the parts, the first being the training part; :data:`PARTS` by default.
+        portions: Images of each class in further training lists.
 
     Raises:
-        ConversionError: too few samples or groups, a path twice, or a sample without group where groups are kept.
+        ConversionError: too few samples or groups, a class with fewer training images than a portion, a path twice, or
+            a sample without group where groups are kept.
     """
     parts = parts or PARTS
     twice = [path for path, count in Counter(sample.path for sample in samples).items() if count > 1]
@@ -61,10 +69,29 @@ def draw_lists(
     except ValueError as error:
         raise ConversionError(f'{len(samples)} images are too few to split: {error}') from error
     first = next(iter(parts))
-    for percent in FRACTIONS:
+    for count in portions:
+        rows[f'{first}_{count}_each'] = _portion(rows[first], labels, count, seed, samples)
+    for percent in () if portions else FRACTIONS:
         for draw in range(DRAWS):
             rows[f'{first}_{percent}_{draw}'] = label_fraction(rows[first], labels, percent / 100, seed + draw)
     return rows
+
+
+def _portion(rows: np.ndarray, labels: np.ndarray, count: int, seed: int, samples: Sequence[Sample]) -> np.ndarray:
+    """``count`` of the rows of each class, sorted; a smaller portion lies in a larger one."""
+    if count < 1 or labels.dtype.kind == 'f':
+        raise ConversionError(f'a portion is {count} images of each class, expected 1 or more, and classes')
+    chosen = []
+    for kind in np.unique(labels):
+        members = np.random.default_rng((seed, int(kind))).permutation(rows[labels[rows] == kind])
+        if len(members) < count:
+            label = samples[int(np.flatnonzero(labels == kind)[0])].label
+            raise ConversionError(
+                f'{label} has {len(members)} training images, expected {count} or more for the portion of {count}; '
+                'give smaller portions, or complete the data'
+            )
+        chosen.append(members[:count])
+    return np.sort(np.concatenate(chosen))
 
 
 def write_lists(
@@ -74,6 +101,7 @@ def write_lists(
     seed: int,
     by_group: bool = False,
     parts: Mapping[str, int] | None = None,
+    portions: Sequence[int] = (),
 ) -> None:
     """Draw and write the lists into ``out``, whole or not at all, and say what is in them.
 
@@ -82,26 +110,28 @@ def write_lists(
 
     Args:
         out: New or empty folder, or one that this function made of the same images and options.
-        samples: As in :func:`draw_lists`, and so are ``seed``, ``by_group`` and ``parts``.
+        samples: As in :func:`draw_lists`, and so are ``seed``, ``by_group``, ``parts`` and ``portions``.
         recipe: What else the lists depend on, as JSON has it; ``dataset`` names the converter.
 
     Raises:
         ConversionError: see :func:`draw_lists`; another content of ``out``.
     """
     parts = dict(parts or PARTS)
-    rows = draw_lists(samples, seed, by_group, parts)
+    rows = draw_lists(samples, seed, by_group, parts, portions)
     digest = hashlib.sha256('\n'.join(f'{s.path}\t{s.label}\t{s.group}' for s in samples).encode()).hexdigest()
     made_of = dict(images=len(samples), sha256_of_images=digest, seed=seed, by_group=by_group, parts=parts)
+    if portions:
+        made_of['portions'] = list(portions)
     partial = claim(out, dict(version=1, **recipe, **made_of))
     if partial is None:
         print(f'{out} holds these lists already')
         return
     for name, chosen in rows.items():
-        _write_table(partial / f'{name}.csv', Sample._fields, [samples[row] for row in chosen.tolist()])
+        write_table(partial / f'{name}.csv', Sample._fields, [samples[row] for row in chosen.tolist()])
     numbers = any(isinstance(sample.label, float) for sample in samples)
     classes = [] if numbers else sorted({str(sample.label) for sample in samples})
     table = [(name, *_count([samples[row] for row in chosen.tolist()], classes)) for name, chosen in rows.items()]
-    _write_table(partial / SUMMARY, ('list', 'images', 'groups', *classes), table)
+    write_table(partial / SUMMARY, ('list', 'images', 'groups', *classes), table)
     partial.replace(out)
     for name, images, groups, *counts in table[: len(parts)]:
         found = [f'{count} {label}' for label, count in zip(classes, counts, strict=True)]
@@ -126,7 +156,8 @@ def _shared_groups(samples: Sequence[Sample], parts: Sequence[np.ndarray]) -> in
     return sum(count > 1 for count in found.values())
 
 
-def _write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a CSV file with a header."""
     with open(path, 'w', newline='') as file:
         table = csv.writer(file, lineterminator='\n')
         table.writerow(header)

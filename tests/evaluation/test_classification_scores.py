@@ -38,6 +38,7 @@ def test_scores_of_a_matrix_worked_out_by_hand():
         'weighted_f1': 0.735684,
         'accuracy': 0.75,
         'balanced_accuracy': round((5 / 6 + 1 / 2 + 1) / 3, 6),
+        'macro_precision': round((5 / 7 + 3 / 4 + 4 / 5) / 3, 6),
     }
 
 
@@ -53,6 +54,8 @@ def test_scores_equal_those_of_scikit_learn():
         assert found['weighted_f1'] == pytest.approx(sk.f1_score(truth, predicted, average='weighted'))
         assert found['accuracy'] == pytest.approx(sk.accuracy_score(truth, predicted))
         assert found['balanced_accuracy'] == pytest.approx(sk.balanced_accuracy_score(truth, predicted))
+        precision = sk.precision_score(truth, predicted, average='macro', zero_division=0)
+        assert found['macro_precision'] == pytest.approx(precision)
         assert found['auc'] == pytest.approx(sk.roc_auc_score(truth, scores, multi_class='ovr'))
 
 

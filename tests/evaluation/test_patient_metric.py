@@ -103,6 +103,8 @@ def test_images_are_what_their_patches_are_taken_for():
     assert found['vote/accuracy'] == pytest.approx(0.75)
     assert found['vote/macro_f1'] == pytest.approx(0.752707, abs=1e-6)
     assert found['vote/weighted_f1'] == pytest.approx(0.735684, abs=1e-6)
+    assert found['vote/macro_precision'] == pytest.approx((5 / 7 + 3 / 4 + 4 / 5) / 3)
+    assert found['vote/balanced_accuracy'] == pytest.approx((5 / 6 + 1 / 2 + 1) / 3)
     by_name = feed(
         MajorityVoteMetric(images=r'(b\d+)_'), [('x/b1_0.png', 2, 2), ('y/b1_1.png', 2, 2), ('x/b1_2.png', 2, 0)]
     )

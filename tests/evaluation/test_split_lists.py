@@ -52,6 +52,36 @@ def test_no_group_is_in_two_parts():
     assert shared, 'a split by image does not know the groups'
 
 
+def test_portions_are_so_many_of_each_class_and_lie_in_each_other():
+    """60 : 20 : 20 of 100 images of each of four classes, and 5 to 100 % of the training ones."""
+    samples = samples_of(dict(b=100, iv=100, i=100, n=100))
+    parts, portions = dict(train=60, val=20, test=20), (3, 6, 12, 24, 36, 48, 60)
+    drawn = draw_lists(samples, seed=47, parts=parts, portions=portions)
+    assert list(drawn) == [*PARTS, *(f'train_{count}_each' for count in portions)]
+    for part, count in parts.items():
+        assert labels(samples, drawn[part]) == dict(b=count, iv=count, i=count, n=count)
+    smaller = set()
+    for count in portions:
+        rows = set(drawn[f'train_{count}_each'].tolist())
+        assert labels(samples, rows) == dict(b=count, iv=count, i=count, n=count)
+        assert smaller < rows
+        smaller = rows
+    assert smaller == set(drawn['train'].tolist())
+    again, other = (draw_lists(samples, seed=seed, parts=parts, portions=[3]) for seed in (47, 86))
+    assert again['train_3_each'].tolist() == drawn['train_3_each'].tolist() != other['train_3_each'].tolist()
+
+
+def test_portions_that_cannot_be_drawn():
+    samples = samples_of(dict(a=40, b=20))
+    with pytest.raises(ConversionError, match='b has 10 training images, expected 12 or more for the portion of 12'):
+        draw_lists(samples, seed=0, portions=[3, 12])
+    with pytest.raises(ConversionError, match='a portion is 0 images of each class, expected 1 or more, and classes'):
+        draw_lists(samples, seed=0, portions=[0])
+    numbers = [Sample(f'{row}.png', float(row)) for row in range(20)]
+    with pytest.raises(ConversionError, match='expected 1 or more, and classes'):
+        draw_lists(numbers, seed=0, portions=[3])
+
+
 def test_draws_hold_their_share_of_each_class_and_lie_in_each_other():
     samples = samples_of(dict(a=160, b=40, c=8))
     drawn = draw_lists(samples, seed=1)

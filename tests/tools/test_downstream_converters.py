@@ -92,6 +92,30 @@ def test_bach_photos(tmp_path, capsys):
     assert 'b001.tif: it has no row (1 such); complete the data' in said
 
 
+def test_bach_patches(tmp_path, capsys):
+    """Benign 0, invasive 1, in situ 2, normal 3; every patch has the class of its image, and stays in its part."""
+    root = tmp_path / 'BACH'
+    write_layout('bach', root, 40, (64, 48))
+    lists = root / 'splits_mpcs'
+    assert convert('bach', root, '--out', lists, '--parts', 60, 20, 20, '--portions', 2, 6) == 0
+    assert {path.stem for path in lists.glob('*.csv')} == {*PARTS, 'train_2_each', 'train_6_each', 'summary'}
+    numbers = dict(Benign=0, Invasive=1, InSitu=2, Normal=3)
+    counts, images = [], []
+    for part, name in zip((*PARTS, 'train'), (*PARTS, 'train_2_each'), strict=True):
+        data = data_set(
+            'bach/resnet50_finetune_bach_patches.py', part, root, list_file=f'splits_mpcs/{name}.csv', patch=32
+        )
+        infos = [data.get_data_info(index) for index in range(len(data))]
+        assert all(numbers[Path(info['img_path']).parent.name] == info['gt_label'] for info in infos)
+        counts.append(len(infos))
+        images.append({info['img_path'] for info in infos})
+    assert counts == [24 * 6, 8 * 6, 8 * 6, 8 * 6]
+    assert disjoint(images[:3])
+    assert images[3] < images[0]
+    assert convert('bach', root, '--out', tmp_path / 'o', '--parts', 60, 20, 20, '--portions', 7) == 1
+    assert 'bach: Benign has 6 training images, expected 7 or more for the portion of 7' in capsys.readouterr().err
+
+
 def test_lymphoma(tmp_path):
     write_layout('lymphoma', tmp_path, 24, 32)
     assert convert('lymphoma', tmp_path) == 0

@@ -1,4 +1,4 @@
-"""Pictures of one class each, and slides with outlines of classes: BACH, lymphoma, CRC-VAL-HE-7K."""
+"""Pictures of one class each, and slides with outlines of classes: BACH, UCSB, lymphoma, CRC-VAL-HE-7K."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,6 +14,8 @@ from .tissue import TISSUES, draw_patch
 Plan = tuple[tuple[str, ...], Callable[[], tuple[Content | Callable[[Path], None], ...]]]
 
 _BACH = {'Benign': ('b', 'NORM'), 'InSitu': ('is', 'LYM'), 'Invasive': ('iv', 'TUM'), 'Normal': ('n', 'STR')}
+_UCSB = {'benign': 'NORM', 'malignant': 'TUM'}
+_UCSB_ARRAYS = 90  # first number, beyond those of the real arrays
 _LYMPHOMA = {'CLL': 'LYM', 'FL': 'NORM', 'MCL': 'TUM'}
 _OUTLINED = {
     'NORM': 'Benign',
@@ -38,6 +40,16 @@ def bach_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]:
         folder, (letters, tissue) = list(_BACH.items())[which]
         file = f'Photos/{folder}/{letters}{number + 1:03d}.tif'
         yield (file,), partial(_one, tissue, size, seed, index, number)
+
+
+def ucsb_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]:
+    """``ytma90_010104_benign1_ccd.tif`` and malignant ones in turn, three of each from a tissue microarray."""
+    for index in range(num):
+        number, which = divmod(index, len(_UCSB))
+        label, tissue = list(_UCSB.items())[which]
+        array, place = divmod(number, 3)
+        file = f'ytma{_UCSB_ARRAYS + array}_010104_{label}{place + 1}_ccd.tif'
+        yield (file,), partial(_one, tissue, size, seed, array, index)
 
 
 def lymphoma_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]:

@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 
 from .cells import draw_nuclei
-from .class_photos import bach_pictures, bach_slide_pictures, lymphoma_pictures, nct_val_pictures
+from .class_photos import bach_pictures, bach_slide_pictures, lymphoma_pictures, nct_val_pictures, ucsb_pictures
 from .encoding import Content, encode
 from .glands import GRADES
-from .magnifications import breakhis_pictures
+from .magnifications import breakhis_82_pictures, breakhis_pictures
 from .patchwork import breastpathq_pictures, breastpathq_tables, digestpath_pictures, gleason_pictures
 from .regions import draw_region
 from .slides import slide_case, slide_files, slide_tables
@@ -221,10 +221,12 @@ LAYOUTS = {
     'bach': Layout((2048, 1536), bach_pictures, lambda num, seed: {}),
     'bach-wsi': Layout((4096, 4096), bach_slide_pictures, lambda num, seed: {}, _LARGEST_SLIDE),
     'breakhis': Layout((700, 460), breakhis_pictures, lambda num, seed: {}),
+    'breakhis-82': Layout((700, 460), breakhis_82_pictures, lambda num, seed: {}),
     'lymphoma': Layout((1388, 1040), lymphoma_pictures, lambda num, seed: {}),
     'gleason2019': Layout((5120, 5120), gleason_pictures, lambda num, seed: {}),
     'digestpath2019': Layout((5000, 5000), digestpath_pictures, lambda num, seed: {}),
     'breastpathq': Layout((512, 512), breastpathq_pictures, breastpathq_tables),
+    'ucsb': Layout((896, 768), ucsb_pictures, lambda num, seed: {}),
     'slides': Layout((2048, 2048), _slide_pictures, slide_tables, _LARGEST_SLIDE),
     'subtypes': Layout((2048, 2048), subtype_pictures, subtype_tables, _LARGEST_SLIDE),
 }
@@ -273,8 +275,9 @@ def write_layout(
             ``truth``: PNG of the codes of ``tissues.csv``, a pixel for so many level-0 pixels as ``scale.txt`` says),
             or ``subtypes`` (likewise; LUAD and LUSC, which have the same tissues in other proportions, with months of
             survival and death or not in ``slides.csv``).
-            ``nct-val``, ``bach``, ``bach-wsi``, ``breakhis`` (each place four times, at 40X to 400X), ``lymphoma``,
-            ``gleason2019``, ``digestpath2019`` and ``breastpathq`` are as their converters read them.
+            ``nct-val``, ``bach``, ``bach-wsi``, ``breakhis`` (each place four times, at 40X to 400X), ``breakhis-82``
+            (likewise, in as many patients' folders as BreakHis has), ``lymphoma``, ``gleason2019``,
+            ``digestpath2019``, ``breastpathq`` and ``ucsb`` are as their converters read them.
         out: Folder, new, empty, or holding the same set with no more than ``num`` pictures.
         num: Number of pictures, at least 1.
         size: Side, or ``(width, height)``, in pixels; the layout's own if None.

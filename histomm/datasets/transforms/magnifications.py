@@ -100,6 +100,9 @@ class MagnificationViews(BaseTransform):
     **Added keys:** views (results of the two pipelines; ``img_path`` is the file and ``magnification`` its
     magnification there)
 
+    A data set that reads pixels itself, such as ``SlideMagnificationDataset``, gives ``read_picture``, a function from
+    a magnification to its pixels; ``LoadPatch`` leaves these as they are.
+
     Args:
         pipeline: Transforms of each picture, beginning with ``LoadPatch``.
         sync: One draw for both views. False draws for each, as the authors' code does.
@@ -116,11 +119,14 @@ class MagnificationViews(BaseTransform):
 
     def transform(self, results: dict) -> dict | None:
         """Make both views; None if a transform gives one up."""
-        shared = {key: value for key, value in results.items() if key not in ('rng', 'views', 'img_paths', 'pair')}
+        own = ('rng', 'views', 'img_paths', 'pair', 'read_picture')
+        shared = {key: value for key, value in results.items() if key not in own}
         results['views'] = []
         for number, magnification in enumerate(results['pair'], start=1):
             path = results['img_paths'][magnification]
             view = dict(shared, img_path=path, magnification=magnification, view=1 if self.sync else number)
+            if 'read_picture' in results:
+                view['img'] = results['read_picture'](magnification)
             for step in self.pipeline:
                 view = step(view)
                 if view is None:
