@@ -10,6 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor
 
+from histomm.engine.hooks.online_knn import evaluating
 from histomm.engine.slide_clustering import BACKENDS, Clustering, Targets, make_targets, require_faiss
 from histomm.registry import HOOKS
 
@@ -211,7 +212,8 @@ class PrototypeHook(Hook):
             raise ValueError(f'PrototypeHook: crop_size is {side}, the regions have {height} x {width} tokens')
         top, left = (height - side) // 2, (width - side) // 2
         crop = tokens[:, :, top : top + side, left : left + side]
-        return model.embed(model.data_preprocessor(dict(inputs=[crop]))['inputs'][0])
+        with evaluating(model.teacher):  # before its first epoch a model is in no mode of training yet
+            return model.embed(model.data_preprocessor(dict(inputs=[crop]))['inputs'][0])
 
 
 def _device(model: 'SLPD') -> torch.device:

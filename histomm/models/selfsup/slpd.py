@@ -102,7 +102,7 @@ class SLPD(DINO):
 
     @torch.no_grad()
     def embed(self, regions: Tensor) -> Tensor:
-        """What is clustered of regions (B, C, H, W), by the teacher, in float32: (B, E)."""
+        """What is clustered of regions (B, C, H, W), by the teacher in the mode it is in, in float32: (B, E)."""
         if not int(self.teacher.steps):  # the copy that the first step would make
             self.teacher.module.load_state_dict(self._student().state_dict())
         backbone, neck = self.teacher.module.values()
