@@ -376,7 +376,6 @@ SOME_METHODS = {
 NARROW = {
     'histomm.DINO': {'model.neck.hid_channels': 32, 'model.neck.out_channels': 64},
     'histomm.SLPD': {'model.neck.hid_channels': 32, 'model.neck.out_channels': 64},
-    'histomm.SLPD': {'model.neck.hid_channels': 32, 'model.neck.out_channels': 64},
     'histomm.VICReg': {'model.neck.hid_channels': 32, 'model.neck.out_channels': 32},
     'mmpretrain.LatentPredictHead': {
         'model.neck.hid_channels': 32,
