@@ -103,7 +103,7 @@ def four_points(tissue: TissueMask, corners: np.ndarray, span: tuple[float, floa
     for share_y, share_x in ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
         columns = np.floor((corners[:, 0] + share_x * span[0]) / tissue.scales[0]).astype(int)
         rows = np.floor((corners[:, 1] + share_y * span[1]) / tissue.scales[1]).astype(int)
-        inside = (rows < height) & (columns < width)
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         taken[inside] |= tissue.mask[rows[inside], columns[inside]]
     return taken
 
