@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.visualization import Visualizer
+from mmengine.registry import DefaultScope
+from mmengine.utils import ManagerMixin
 from yapf.yapflib import yapf_api
 
 REPO = Path(__file__).resolve().parents[1]
@@ -70,6 +70,10 @@ def _seeded():
 
 @pytest.fixture(autouse=True)
 def _no_run_of_another_test():
-    """mmengine keeps loggers and visualizers by name and second; a run that starts in the same second gets them."""
-    for kind in (Visualizer, MMLogger, MessageHub):
-        kind._instance_dict.clear()
+    """mmengine keeps loggers and visualizers by class, name and second: a run of the same second would get them."""
+    kinds = [ManagerMixin]
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        if kind is not DefaultScope:
+            kind._instance_dict.clear()

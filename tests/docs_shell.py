@@ -41,18 +41,12 @@ from histomm.datasets.synthetic import write_layout
 from histomm.datasets.transforms import read_image
 
 PARSED_ONLY = {
-    'tools/benchmarks/views.py': 'takes minutes; run small by tests/tools/test_benchmarks.py',
-    'tools/benchmarks/matching.py': 'takes minutes; run small by tests/tools/test_benchmarks.py',
-    'tools/benchmarks/patch_contrast.py': 'takes minutes; run small by tests/tools/test_benchmarks.py',
-    'tools/benchmarks/slides.py': 'takes minutes; run small by tests/tools/test_slides_benchmark.py',
-    'tools/benchmarks/step.py': 'takes minutes; run small by tests/tools/test_benchmarks.py',
-    'tools/benchmarks/features.py': 'takes minutes; run small by tests/tools/test_features_benchmark.py',
-    'tools/benchmarks/tiling.py': 'takes minutes; run small by tests/tools/test_benchmarks.py',
+    'tools/benchmarks': 'takes minutes; run small by tests/tools/test_benchmarks.py and others',
     'tools/eval_bags.py': 'trains ten times; run small by tests/tools/test_eval_bags.py',
     'tools/reproduce.py': 'takes minutes; run by tests/tools/test_reproduce.py',
     'tools/setup/install_mmcv.py': 'compiles mmcv; run by make setup, and in parts by tests/tools/test_install_mmcv.py',
 }
-"""Scripts whose options are parsed and which are not run, each with the reason."""
+"""Scripts, and a folder of them, whose options are parsed and which are not run, each with the reason."""
 
 ACTIVATE = '.venv/bin/activate'
 """What ``source`` may name: the environment that ``make setup`` makes."""
@@ -136,7 +130,7 @@ class Shell:
         """``python -c CODE`` and ``python tools/….py``."""
         if args[0] == '-c':
             exec(args[1], {'__name__': '__main__'})
-        elif args[0] in PARSED_ONLY or ('--amp' in args and not torch.cuda.is_available()):
+        elif not can_run(args):
             self.parse(args)
         elif args[0] == 'tools/train.py':
             self.script(small_training(args))
@@ -144,6 +138,8 @@ class Shell:
             small = {'slides': ('2', '1024'), 'subtypes': ('3', '512')}
             num, size = next((small[name] for name in small if name in args), ('9', '64'))
             self.script([*args, '--num', num, '--size', size])
+        elif args[0] in ('tools/dataset_converters/bach_wsi.py', 'tools/dataset_converters/digestpath2019.py'):
+            self.script([*args, '--side', '128'])
         else:
             self.script(args)
 
@@ -249,6 +245,12 @@ class Shell:
         assert files
         curves = EventAccumulator(str(files[0])).Reload().Tags()['scalars']
         assert {'loss', 'feature_std', 'rankme', 'data_wait'} <= {name.rpartition('/')[2] for name in curves}
+
+
+def can_run(args: list[str]) -> bool:
+    """Whether a script runs in the tests of pages."""
+    needs_gpu = '--amp' in args and not torch.cuda.is_available()
+    return not needs_gpu and not {args[0], os.path.dirname(args[0])} & set(PARSED_ONLY)
 
 
 # ---- training for a step

@@ -273,7 +273,8 @@ def test_number_of_workers_changes_no_batch(small):
     seen = []
     for workers in (0, 2):
         small.merge_from_dict({'train_dataloader.num_workers': workers})
-        loader = Runner.build_dataloader(small.train_dataloader, seed=3)
+        with DefaultScope.overwrite_default_scope(small.default_scope):
+            loader = Runner.build_dataloader(small.train_dataloader, seed=3)
         loader.sampler.seed = 3
         seen.append(
             [torch.stack([x.sum() for x in b['inputs']]).tolist() for b, _ in zip(loader, range(6), strict=False)]
