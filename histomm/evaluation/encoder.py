@@ -159,10 +159,11 @@ def build_part(cfg: Config, node: dict) -> nn.Module:
 
 
 def _named_weights(init: dict | list | None, config: str) -> str | None:
-    """The local file that an ``init_cfg`` of a backbone names, if any."""
+    """The local file that an ``init_cfg`` of a backbone names, if any, and if there has to be one or is."""
     entries = [init] if isinstance(init, dict) else init or []
     for entry in entries:
-        if entry.get('checkpoint'):
+        optional = entry.get('type') == 'histomm.PretrainedIfPresent' and not Path(entry['checkpoint']).is_file()
+        if entry.get('checkpoint') and not optional:
             if '://' in entry['checkpoint']:
                 raise ValueError(
                     f'{config}: the backbone starts from {entry["checkpoint"]}, which is not on this disk; download it '

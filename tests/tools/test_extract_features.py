@@ -170,6 +170,7 @@ def test_extraction_says_what_is_wrong(words, message, patches, tmp_path, monkey
         ([CONFIG, 'data', '--random', '--out', 'a.h5'], 'are for --timm'),
         ([CONFIG, '--slides', '.', '--out', 'a.h5'], '--slides and --tiles go together'),
         ([CONFIG, 'data', '--batch-size', 0, '--out', 'a.h5'], 'have to be 1 or more'),
+        ([CONFIG, 'data', '--projection', '--out', 'a.h5'], '--projection needs CONFIG and CHECKPOINT'),
     ],
 )
 def test_extraction_refuses_arguments_that_do_not_fit(words, message, capsys):

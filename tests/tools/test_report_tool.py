@@ -98,6 +98,17 @@ def test_pretraining_alone_is_a_report_too(tool, runs):
     assert re.findall('<h2>(.*?)</h2>', (runs / 'report.html').read_text()) == ['Pre-training']
 
 
+def test_pictures_of_other_tools_have_captions(tool, runs):
+    pictures = [runs / '1.png', 'Dark <where>', runs / '2.png', 'Second']
+    _run(tool, '--out', runs / 'report.html', '--picture', *pictures[:2], '--picture', *pictures[2:])
+    page = (runs / 'report.html').read_text()
+    assert re.findall('<h2>(.*?)</h2>', page) == ['Pictures']
+    assert re.findall('<figcaption>(.*?)</figcaption>', page) == ['Dark &lt;where&gt;', 'Second']
+    assert page.count('src="data:image/png;base64,') == 2
+    with pytest.raises(SystemExit, match=r'--picture .*none\.png: no such file'):
+        _run(tool, '--out', runs / 'r.html', '--picture', runs / 'none.png', 'x')
+
+
 def test_bad_input_is_told_in_one_sentence(tool, runs):
     with pytest.raises(SystemExit, match=r'report: .*needs --images'):
         _run(tool, '--out', runs / 'r.html', '--ann', runs / 'ann.json')
