@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from small_runs import REPO
 
 from histomm.datasets import MagnificationSetDataset, SampleIndex
-from histomm.registry import MODELS, TRANSFORMS
+from histomm.registry import METRICS, MODELS, TRANSFORMS
 
 NETWORKS = {'resnet50': ('mpcs_r50', 23_508_032), 'efficientnet-b2': ('mpcs_efficientnet-b2', 9_109_994 - 1_409_000)}
 
@@ -69,6 +69,16 @@ def test_nothing_is_chosen_on_the_test_part(network):
     fold = 'folds_patient/fold0'
     assert lists[''] == [f'{fold}/train_60.csv', f'{fold}/val_20.csv', f'{fold}/test_20.csv']
     assert lists['_limited'] == [f'{fold}/val_20.csv', f'{fold}/train_60.csv', f'{fold}/test_20.csv']
+
+
+def test_the_class_of_a_probability_above_one_half_is_predicted():
+    """The authors' code takes a probability of malignancy of 0.3 for malignant, as its threshold is 0.2."""
+    metric = METRICS.build(load('resnet50').test_evaluator)
+    name = 'a/SOB_B_A-14-1-40-001.png'
+    for score in (0.3, 0.49, 0.51):
+        scores = torch.tensor([1 - score, score])
+        metric.process(None, [dict(img_path=name, gt_label=torch.tensor([0]), pred_score=scores)])
+    assert metric.evaluate(3)['patients/ila'] == pytest.approx(2 / 3)
 
 
 @each_network

@@ -27,6 +27,7 @@ PREPARE = {
     'configs/bcss/README.md': lambda shell: docs_shell.draw_for_segmentation(),
     'configs/bach/README.md': lambda shell: docs_shell.draw_bach(),
     'configs/breakhis/README.md': lambda shell: docs_shell.draw_for_downstream(('breakhis', 'BreaKHis_v1', 64, 32)),
+    'configs/ucsb/README.md': lambda shell: docs_shell.draw_ucsb(),
     'configs/lymphoma/README.md': lambda shell: docs_shell.draw_for_downstream(('lymphoma', 'lymphoma', 24, 32)),
     'configs/gleason2019/README.md': lambda shell: docs_shell.draw_for_downstream(
         ('gleason2019', 'Gleason2019_raw', 8, 448)
@@ -51,7 +52,7 @@ PREPARE = {
     'configs/simsiam/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/barlowtwins/README.md': lambda shell: docs_shell.draw_published_data(),
     'configs/simclr/README.md': lambda shell: docs_shell.draw_collection(),
-    'configs/mpcs/README.md': lambda shell: docs_shell.draw_for_downstream(('breakhis-82', 'BreaKHis_v1', 82, 32)),
+    'configs/mpcs/README.md': lambda shell: docs_shell.draw_for_downstream(('breakhis-82', 'BreaKHis_v1', 40, 32)),
     'configs/dino/README.md': docs_shell.draw_for_dino,
     'configs/hipt/README.md': lambda shell: None,
     'configs/colorization/README.md': lambda shell: docs_shell.draw_collection(),

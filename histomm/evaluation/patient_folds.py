@@ -68,8 +68,8 @@ def draw_folds(folders: Iterable[str], group_by: str = 'patient', seed: int = 0)
                 places |= {patients[row]: (fold, half) for row in split.test[rows].tolist()}
     except ValueError as error:
         raise ConversionError(
-            f'{len(patients)} patients are too few for {FOLDS} folds by subtype: {error}; give more of the data set, '
-            'or a table of folds'
+            f'{len(patients)} patients are too few for {FOLDS} folds stratified by subtype, expected {FOLDS} or more of '
+            'a subtype, and two of a subtype in each fold; give more of the data set, or a table of folds'
         ) from error
     rows = [FoldRow(folder, name.subtype, *places[getattr(name, group_by)]) for folder, name in found.items()]
     return sorted(rows, key=lambda row: (row.subtype, row.folder))
@@ -144,7 +144,7 @@ def parts_of_fold(rows: Iterable[FoldRow], fold: int) -> dict[str, set[str]]:
 
 
 def fold_lists(images: Mapping[str, BreakHisName], rows: Sequence[FoldRow], source: str) -> dict[str, list[str]]:
-    """Images of each list: ``fold0/train_60``, and ``fold0/train_60_40X`` for each magnification that there is.
+    """Images of each list: ``fold0/train_60``, and ``fold0/train_60_40X`` for each magnification that is in it.
 
     Args:
         images: Path to what its name says.
@@ -162,18 +162,18 @@ def fold_lists(images: Mapping[str, BreakHisName], rows: Sequence[FoldRow], sour
             f'{source} has no row for {folder}, of which {strange[0]} is ({len(strange)} images of folders without a '
             'row); add it, or draw folds of these images without a table'
         )
-    magnifications = sorted({name.magnification for name in images.values()})
     lists: dict[str, list[str]] = {}
     for fold in range(FOLDS):
         for part, folders in parts_of_fold(rows, fold).items():
             paths = [path for path, name in images.items() if name.folder in folders]
             lists[f'fold{fold}/{part}'] = paths
-            for number in magnifications:
+            for number in sorted({images[path].magnification for path in paths}):
                 at = [path for path in paths if images[path].magnification == number]
                 lists[f'fold{fold}/{part}_{number}X'] = at
     empty = [name for name, paths in lists.items() if not paths]
     if empty:
         raise ConversionError(
-            f'{", ".join(empty)} would have no image; give more of the data set, or a table of folds of these images'
+            f'{len(empty)} lists would have no image, such as {empty[0]}; give more of the data set, or a table of '
+            'folds of these images'
         )
     return lists

@@ -93,6 +93,8 @@ def test_a_part_of_the_data_set_keeps_its_folds(tmp_path, capsys):
     said = capsys.readouterr().out
     assert f'note: {82 - len(some)} of the 82 folders of the table have no image here' in said
     assert f'note: {len(some)} of {len(some)} folders have no image at 400X' in said
+    assert 'note: 75 lists would have no image and were not written, such as fold0/train_60_100X.csv' in said
+    assert not [*tmp_path.rglob('*_400X.csv')]
     folds = {row['folder']: row['fold'] for row in table}
     for fold in range(5):
         found = rows(tmp_path / f'folds_patient/fold{fold}/test_20.csv')

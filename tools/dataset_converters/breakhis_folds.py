@@ -73,8 +73,17 @@ def convert(args: argparse.Namespace) -> None:
     write_table(partial / SUMMARY, ('list', 'images', 'patients', *CLASSES), summary)
     write_table(partial / TABLE, FoldRow._fields, rows)
     partial.replace(out)
+    absent = [
+        f'{name}_{number}X'
+        for name in lists
+        if name.endswith(PARTS)
+        for number in MAGNIFICATIONS
+        if f'{name}_{number}X' not in lists
+    ]
+    if absent:
+        print(f'note: {len(absent)} lists would have no image and were not written, such as {absent[0]}.csv')
     for name, total, patients, benign, malignant in summary:
-        if name.rpartition('/')[2] in PARTS[:3]:
+        if name.endswith(PARTS[:3]):
             print(f'{out / name}.csv: {total} images of {patients} patients: {benign} benign, {malignant} malignant')
 
 
