@@ -68,8 +68,8 @@ def draw_folds(folders: Iterable[str], group_by: str = 'patient', seed: int = 0)
                 places |= {patients[row]: (fold, half) for row in split.test[rows].tolist()}
     except ValueError as error:
         raise ConversionError(
-            f'{len(patients)} patients are too few for {FOLDS} folds stratified by subtype, expected {FOLDS} or more of '
-            'a subtype, and two of a subtype in each fold; give more of the data set, or a table of folds'
+            f'{len(patients)} patients are too few for {FOLDS} folds stratified by subtype, expected {FOLDS} or more '
+            'of a subtype, and two of a subtype in each fold; give more of the data set, or a table of folds'
         ) from error
     rows = [FoldRow(folder, name.subtype, *places[getattr(name, group_by)]) for folder, name in found.items()]
     return sorted(rows, key=lambda row: (row.subtype, row.folder))

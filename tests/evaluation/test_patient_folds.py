@@ -119,7 +119,7 @@ def test_a_table_with_other_columns_is_refused(tmp_path):
 
 
 def test_too_few_patients_are_refused():
-    with pytest.raises(ConversionError, match='4 patients are too few for 5 folds stratified by subtype, expected 5 or'):
+    with pytest.raises(ConversionError, match='4 patients are too few for 5 folds stratified by subtype, expected 5'):
         draw_folds([f'SOB_B_F_14-{number}' for number in range(4)])
 
 
