@@ -140,6 +140,8 @@ class Shell:
             self.script([*args, '--num', num, '--size', size])
         elif args[0] in ('tools/dataset_converters/bach_wsi.py', 'tools/dataset_converters/digestpath2019.py'):
             self.script([*args, '--side', '128'])
+        elif '--portions' in args:
+            self.script([*args, '--portions', '1', '2'])
         else:
             self.script(args)
 
@@ -363,8 +365,14 @@ def draw_for_downstream(*layouts: tuple) -> None:
 
 def draw_bach() -> None:
     """Photographs and slides of BACH."""
-    draw_for_downstream(('bach', 'BACH', 16, 64), ('bach-wsi', 'slides', 3, 1024))
+    draw_for_downstream(('bach', 'BACH', 20, 64), ('bach-wsi', 'slides', 3, 1024))
     Path('data/slides/WSI').rename('data/BACH/WSI')
+
+
+def draw_ucsb() -> None:
+    """Breast cancer cells of UCSB, and a ResNet-50 that counts as pre-trained."""
+    write_layout('ucsb', 'data/BreastCancerCell_dataset', 20, 48)
+    pretend_pretraining(Path('work_dirs/mpcs_r50_breakhis_ordered'), 50)
 
 
 def draw_for_features(shell: Shell) -> None:
@@ -386,12 +394,12 @@ def draw_for_features(shell: Shell) -> None:
     write_tiles('data/tiles.parquet', tiles_of_slide('one.tif', places, 64, 0.5, np.ones(len(places))))
 
 
-def pretend_pretraining(run: Path) -> None:
+def pretend_pretraining(run: Path, depth: int = 18) -> None:
     """A work directory with random weights in place of pre-trained ones."""
     from mmpretrain.models import ResNet
 
     run.mkdir(parents=True)
-    weights = {f'backbone.{name}': value for name, value in ResNet(18).state_dict().items()}
+    weights = {f'backbone.{name}': value for name, value in ResNet(depth).state_dict().items()}
     torch.save({'state_dict': weights}, run / 'epoch_200.pth')
     (run / 'last_checkpoint').write_text(str(run / 'epoch_200.pth'))
 

@@ -192,7 +192,10 @@ def vote_options(images: Path, epochs: int = 1) -> dict:
         'test_evaluator.0.bootstrap': 20,
         'default_hooks.logger.interval': 1,
         'default_hooks.features.interval': 1,
+        # a ResNet-50 takes longer to write than to train for a step
         'default_hooks.checkpoint.interval': 10,
+        'default_hooks.checkpoint.save_last': False,
+        'default_hooks.checkpoint.save_best': None,
     }
 
 

@@ -1,0 +1,8 @@
+# All layers are trained. From scratch; a pre-trained backbone is given on the command line.
+_base_ = [
+    '../_base_/models/resnet50_classifier.py',
+    '../_base_/datasets/ucsb_patches.py',
+    '../_base_/schedules/sgd_nesterov_200e.py',
+    '../_base_/classification_runtime.py',
+]
+model = dict(head=dict(num_classes=2))

@@ -1,0 +1,168 @@
+"""Recipes of MPCS on BACH and the cells of UCSB: published figures, what each row trains, and a run of a cell."""
+
+import re
+
+import pytest
+import torch
+from mmpretrain.models import ResNet
+from tool_modules import REPO, load_tool
+
+from histomm.engine.reproduce import Commands, Launch, RecipeError, check_data, check_plan, make_plan, read_recipe
+from histomm.engine.reproduce.check import merged_config
+from histomm.engine.reproduce.plan import ancestors
+
+NUMBER = r'[\d.]+'
+
+
+def recipe(number, budget='full', **names):
+    return read_recipe(REPO / f'configs/reproduce/mpcs-table{number}.yaml', budget, names)
+
+
+def page(folder):
+    return (REPO / 'configs' / folder / 'README.md').read_text()
+
+
+def line(folder, start):
+    """The figures of the line of a table of the README that begins with ``start``."""
+    (found,) = re.findall(rf'^\| {re.escape(start)} \| (.+) \|$', page(folder), re.M)
+    return [float(number) for number in re.findall(NUMBER, found)]
+
+
+# ---- published figures
+
+
+def test_figures_of_table_7_are_those_of_the_readme():
+    rows = recipe(7).rows
+    assert {row: list(content.published.values()) for row, content in rows.items()} == {
+        row: line('bach', row) for row in rows
+    }
+    assert rows['MPCS, ordered'].published == {
+        'Image val': 93.31, 'Image test': 91.85, 'Patch val': 83.9, 'Patch test': 83.13
+    }  # fmt: skip
+
+
+def test_figures_of_table_8_are_those_of_the_readme():
+    found = {}
+    for row, content in recipe(8).rows.items():
+        method = re.fullmatch(r'(\w+), \d+ %', row)[1]
+        found.setdefault(method, []).extend([content.published['Accuracy'], content.published['F1']])
+    assert found == {method: line('bach', f'MPCS, {method.lower()}, by labels') for method in found}
+    assert found['Random'][:2] == [53.0, 0.51]
+    assert all(len(values) == 14 for values in found.values())
+
+
+def test_figures_of_table_9_are_those_of_the_readme():
+    rows = recipe(9).rows
+    assert {row: list(content.published.values()) for row, content in rows.items()} == {
+        row: line('ucsb', row) for row in rows
+    }
+    assert list(rows['MPCS, ordered'].published.values()) == [98.18, 0.99, 0.98, 96.36, 0.97, 0.96]
+
+
+# ---- what a row trains
+
+
+def trainings(plan, folder):
+    runs = [plan.runs[name] for name in (folder, *ancestors(plan, folder))]
+    return [(run, merged_config(run, REPO)) for run in runs if run.kind == 'train']
+
+
+@pytest.mark.parametrize('number', [7, 8, 9])
+def test_rows_are_pre_trained_with_their_pairs_on_breakhis_from_imagenet(number):
+    plan = make_plan(recipe(number), seeds=1)
+    for (row, _), (folder,) in plan.cells.items():
+        found = trainings(plan, folder)
+        if row == 'ImageNet':
+            ((_, tuned),) = found
+            assert tuned.model.backbone.init_cfg.checkpoint == '<root>/weights/resnet50_imagenet.pth'
+            continue
+        (_, tuned), (_, pretrained) = found
+        assert tuned.model.backbone.init_cfg.checkpoint.startswith('<work>/pretrain/mpcs/mpcs_r50_breakhis_')
+        sampler = pretrained.train_dataloader.dataset.pipeline[0]
+        assert sampler.strategy == row.removeprefix('MPCS, ').partition(',')[0].lower()
+        assert pretrained.train_dataloader.dataset.data_root == '<root>/BreaKHis_v1'
+        assert pretrained.model.backbone.init_cfg[2].checkpoint == '<root>/weights/resnet50_imagenet.pth'
+
+
+def test_validation_is_not_what_is_tested_and_every_seed_has_its_split():
+    plan = make_plan(recipe(7), seeds=2, rows=('MPCS, random',))
+    for seed in (0, 1):
+        lists = f'<work>/data/bach-lists-60/seed{seed}'
+        assert plan.runs[f'data/bach-lists-60/seed{seed}'].args[-1] == str(seed)
+        for column, part in (('Image val', 'val'), ('Patch test', 'test')):
+            folder = plan.cells['MPCS, random', column][seed]
+            tested = merged_config(plan.runs[folder], REPO)
+            assert tested.test_dataloader.dataset.list_file == f'{lists}/{part}.csv'
+            ((_, tuned), _) = trainings(plan, folder)
+            assert tuned.train_dataloader.dataset.list_file == f'{lists}/train.csv'
+            assert tuned.val_dataloader.dataset.list_file == f'{lists}/val.csv'
+
+
+def test_shares_of_the_labels_are_portions_of_the_training_images():
+    plan = make_plan(recipe(8), seeds=1, rows=('Fixed*',), columns=('F1',))
+    lists = [
+        trainings(plan, folder)[0][1].train_dataloader.dataset.list_file.rpartition('/')[2]
+        for (folder,) in plan.cells.values()
+    ]
+    assert lists == [*(f'train_{count}_each.csv' for count in (3, 6, 12, 24, 36, 48)), 'train.csv']
+    whole = make_plan(recipe(7), seeds=1, rows=('MPCS, fixed',), columns=('Image test',))
+    assert {folder: plan.runs.get(folder) for folder in whole.runs} == whole.runs, 'the training with all labels is one'
+
+
+def test_linear_evaluation_shares_all_but_the_training():
+    plan = make_plan(recipe(9), seeds=1, rows=('MPCS, fixed',))
+    tuned, linear = (
+        trainings(plan, plan.cells['MPCS, fixed', column][0])[0][1] for column in ('Recall', 'Recall, linear')
+    )
+    assert linear.model.backbone.frozen_stages == 4
+    linear.model.backbone.frozen_stages = -1
+    assert linear.to_dict() == tuned.to_dict()
+
+
+def test_weights_of_imagenet_that_are_not_there_are_told(tmp_path):
+    plan = make_plan(recipe(7), seeds=1, rows=('ImageNet',))
+    (tmp_path / 'BACH').mkdir()
+    with pytest.raises(RecipeError, match=r'reads \S+/weights/resnet50_imagenet\.pth, found nothing there'):
+        check_data(plan, tmp_path)
+
+
+# ---- whole
+
+
+def run_plan(plan, work):
+    """All stages in order in this process, by the commands that the tool would start; what each returned, by folder."""
+    check_plan(plan, REPO, work / 'data', work)
+    commands, found = Commands(REPO, work / 'data', work, Launch()), {}
+    for folder, run in plan.runs.items():
+        _, script, *arguments = commands.of(run).argv
+        found[folder] = load_tool(script).main(arguments)
+    return found
+
+
+def test_a_cell_runs_whole(tmp_path, monkeypatch):
+    """Drawn, listed, pre-trained from given weights, evaluated linearly and tested, on the cells."""
+    monkeypatch.chdir(REPO)
+    torch.save(ResNet(50).state_dict(), tmp_path / 'imagenet.pth')
+    small = recipe(9, 'smoke', imagenet=str(tmp_path / 'imagenet.pth'))
+    plan = make_plan(small, rows=('MPCS, ordered',), columns=('* linear',))
+    folders = {folder for (folder,) in plan.cells.values()}
+    found = run_plan(plan, tmp_path)
+    (tested,) = folders
+    for column in ('Accuracy, linear', 'Precision, linear', 'Recall, linear'):
+        assert 0 <= found[tested][plan.recipe.columns[column].metric] <= 1
+    log = next((tmp_path / 'pretrain/mpcs/mpcs_r50_breakhis_ordered/all').rglob('*.log')).read_text()
+    assert re.search(r'imagenet\.pth: \d+ tensors are in ResNet', log)
+    assert (tmp_path / tested.removeprefix('test/') / 'best_classification_macro_f1_epoch_1.pth').is_file()
+
+
+@pytest.mark.parametrize('number', [7, 8, 9])
+def test_whole_recipes_plan(number, tmp_path, capsys):
+    load_tool('tools/reproduce.py').main(
+        [f'mpcs-table{number}', '--smoke', '--dry-run', '--work-dir', str(tmp_path / 'w')]
+    )
+    commands = [text for text in capsys.readouterr().out.splitlines() if text and not text.startswith('#')]
+    scripts = [re.match(r'python (tools/\S+\.py) ', command)[1] for command in commands]
+    # a pre-training that stands in for ImageNet and three of the pairs; fine-tunings; tests, of val, too, in Table 7
+    trained, tested = {7: (4 + 4, 8), 8: (4 + 21, 21), 9: (4 + 6, 6)}[number]
+    assert (scripts.count('tools/train.py'), scripts.count('tools/test.py')) == (trained, tested)
+    assert not (tmp_path / 'w').exists()
