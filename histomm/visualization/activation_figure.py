@@ -61,13 +61,13 @@ def overlay(image: np.ndarray, evidence: np.ndarray, strength: float = 0.6) -> n
     return np.clip(np.round((1 - share) * grey + share * heat), 0, 255).astype(np.uint8)
 
 
-def draw_activations(lines: Sequence[Line], names: Sequence[str], of: str = 'the predicted class') -> Figure:
+def draw_activations(lines: Sequence[Line], names: Sequence[str], quantity: str) -> Figure:
     """A row for each image: the image as the first classifier saw it, and the evidence of each classifier.
 
     Args:
         lines: At least one.
         names: Of the classifiers, one for each panel of a line.
-        of: The class whose evidence is shown, in words.
+        quantity: What is shown in colour, in a few words.
     """
     columns = len(names) + 1
     heights = [_WIDTH * line.panels[0].image.shape[0] / line.panels[0].image.shape[1] for line in lines]
@@ -89,7 +89,7 @@ def draw_activations(lines: Sequence[Line], names: Sequence[str], of: str = 'the
         ScalarMappable(cmap=HEAT), ax=grid, shrink=min(1, 2.6 / sum(heights)), aspect=16, pad=0.015, ticks=[0, 1]
     )
     bar.ax.set_yticklabels(['none', 'most'], fontsize=8)
-    bar.set_label(f'evidence for {shorten(of)}', fontsize=9)
+    bar.set_label(shorten(quantity, 44), fontsize=9)
     if any(panel.right is False for line in lines for panel in line.panels):
         figure.supxlabel('red: another class than the image has', x=0.005, ha='left', fontsize=8.5, color=VERMILION)
     return figure

@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> str:
         Line(picture.title, Path(picture.path).stem, list(panels))
         for picture, panels in zip(pictures, zip(*columns, strict=True), strict=True)
     ]
-    write_picture(draw_activations(lines, [name for name, _, _ in args.model], of), args.out)
+    write_picture(draw_activations(lines, [name for name, _, _ in args.model], f'evidence for {of}'), args.out)
     return f'{args.out}: {len(pictures)} images, {len(args.model)} classifiers'
 
 
