@@ -33,11 +33,26 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config of bags, such as those in configs/nsclc')
     parser.add_argument('--out', required=True, type=Path, help='folder for the table, and for each fold')
+    parser.add_argument('--features', help="folder of feature files, in place of the config's")
+    parser.add_argument('--table', help="table of slides, in place of the config's")
+    parser.add_argument('--splits', help="folder of folds, in place of the config's")
     parser.add_argument('--folds', nargs='+', type=int, help='numbers of folds (default: all that there are)')
     parser.add_argument('--knn', action='store_true', help='nearest neighbours in place of training')
     parser.add_argument('--k', type=int, default=5, help='neighbours of --knn (default: %(default)s)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings that override the config')
     return parser.parse_args(argv)
+
+
+def read_config(args: argparse.Namespace, work_dir: Path) -> Config:
+    """The config with the data that the options name."""
+    cfg = load_config(args.config, str(work_dir), args.cfg_options, 'none')
+    for part in PARTS:
+        dataset = cfg[f'{part}_dataloader'].dataset
+        given = dict(feature_folder=args.features, table=args.table)
+        if args.splits:
+            given['split_file'] = str(Path(args.splits, Path(dataset.split_file).name))
+        dataset.update({name: str(Path(value).absolute()) for name, value in given.items() if value})
+    return cfg
 
 
 def fold_files(cfg: Config, wanted: list[int] | None) -> dict[int, str]:
@@ -66,7 +81,7 @@ def fold_files(cfg: Config, wanted: list[int] | None) -> dict[int, str]:
 
 def config_of_fold(args: argparse.Namespace, number: int, split_file: str) -> Config:
     """The config with the split file of a fold, and a folder of its own."""
-    cfg = load_config(args.config, str(args.out / f'fold_{number}'), args.cfg_options, 'none')
+    cfg = read_config(args, args.out / f'fold_{number}')
     for part in PARTS:
         cfg[f'{part}_dataloader'].dataset.split_file = split_file
     cfg.experiment_name = f'{Path(args.config).stem}_fold{number}'  # mmengine tells runs of one process apart by it
@@ -135,7 +150,7 @@ def table_of(content: dict[str, dict]) -> str:
 
 def judge(args: argparse.Namespace) -> None:
     """All folds; print and write the table."""
-    cfg = load_config(args.config, str(args.out), args.cfg_options, 'none')
+    cfg = read_config(args, args.out)
     folds = {number: scores_of_fold(args, number, path) for number, path in fold_files(cfg, args.folds).items()}
     content = summary(folds)
     print(table_of(content))

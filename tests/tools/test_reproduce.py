@@ -31,6 +31,11 @@ SIMCLR_ROWS = (
     r'pipeline\.0\.scale$|pipeline\.3\.\w+$|data_preprocessor\.(mean|std)$'
 )
 
+SLPD_ROWS = (
+    r'model\.(alpha_in\w+|num_(prototypes|neighbors)|scope|neighbors)$|aggregator\.in_channels$|feature_folder$|table$|'
+    r'split_file$|\.part$|patient_overlap$|missing$'
+)
+
 each_recipe = pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
 each_budget = pytest.mark.parametrize('budget', BUDGETS)
 
@@ -117,9 +122,11 @@ def test_budget_full_is_the_shipped_configs(path):
         r'data_root$|data_prefix|(ann|list)_file$|exclude_patients$|randomness\.seed|init_cfg|loss_lambda$|num_patches$|'
         r'patch_size$'
     )
-    # what the rows of these tables are about; tests/tools/test_reproduce_simclr.py has the rest
+    # what the rows of these tables are about; test_reproduce_simclr.py and test_reproduce_slpd.py have the rest
     if path.stem.startswith('simclr'):
         place = re.compile(f'{place.pattern}|{SIMCLR_ROWS}')
+    if path.stem.startswith('slpd'):
+        place = re.compile(f'{place.pattern}|{SLPD_ROWS}')
     for run in plan.runs.values():
         # BCSS is evaluated once, on test, as nothing is chosen by its scores
         others = {key for key in run.options if not place.search(key)} - {'train_cfg.val_interval'}
