@@ -35,12 +35,14 @@ class Index:
     """The rows of an index, with the settings of the store and what is known of its shards.
 
     Attributes:
-        columns: Name to (N,) values; those of ``slide`` are str objects.
+        columns: Name to (N,) values; those of ``slide`` are numbers of ``names``.
+        names: Of the slides, each once.
         settings: What the tokens were made with.
         shards: ``rows`` and ``checksum`` of each shard, see :func:`fingerprint`.
     """
 
     columns: dict[str, np.ndarray]
+    names: list[str]
     settings: dict[str, Any]
     shards: list[dict[str, int]]
 
@@ -50,8 +52,7 @@ class Index:
 
 def empty_index(settings: dict[str, Any]) -> Index:
     """An index without regions."""
-    columns = {name: np.empty(0, object if name == 'slide' else np.int64) for name in _SCHEMA.names}
-    return Index(columns, settings, [])
+    return Index({name: np.empty(0, np.int64) for name in _SCHEMA.names}, [], settings, [])
 
 
 def settings_digest(settings: dict[str, Any]) -> str:
@@ -80,7 +81,7 @@ def grown(index: Index, chosen: list[tuple[str, np.ndarray, np.ndarray]], shard:
     counts = [len(coords) for _, coords, _ in chosen]
     coords, spans = np.concatenate([part[1] for part in chosen]), np.repeat([part[2] for part in chosen], counts, 0)
     new = dict(
-        slide=np.repeat(np.array([slide for slide, _, _ in chosen], dtype=object), counts),
+        slide=np.repeat(len(index.names) + np.arange(len(chosen)), counts),
         x=coords[:, 0],
         y=coords[:, 1],
         width=spans[:, 0],
@@ -89,12 +90,12 @@ def grown(index: Index, chosen: list[tuple[str, np.ndarray, np.ndarray]], shard:
         row=np.arange(shard['rows']),
     )
     columns = {name: np.concatenate([index.columns[name], values]) for name, values in new.items()}
-    return Index(columns, index.settings, [*index.shards, shard])
+    return Index(columns, [*index.names, *(slide for slide, _, _ in chosen)], index.settings, [*index.shards, shard])
 
 
 def write_index(root: Path, index: Index) -> None:
     """Write the index of a folder, whole or not at all."""
-    names = pa.array(index.columns['slide'], pa.string()).dictionary_encode()
+    names = pa.DictionaryArray.from_arrays(pa.array(index.columns['slide'], pa.int32()), pa.array(index.names))
     arrays = [names, *(pa.array(index.columns[name], _SCHEMA.field(name).type) for name in _SCHEMA.names[1:])]
     content = dict(settings=index.settings, digest=settings_digest(index.settings), shards=index.shards)
     schema = _SCHEMA.with_metadata({_KEY: json.dumps(content, sort_keys=True).encode()})
@@ -118,12 +119,12 @@ def read_index(root: Path) -> Index:
         table = pq.read_table(path)
         content = json.loads((table.schema.metadata or {})[_KEY])
         settings, shards = content['settings'], content['shards']
-        names = table['slide'].cast(pa.string()).combine_chunks().to_pylist()
+        names = table['slide'].cast(pa.string()).combine_chunks().dictionary_encode()
         columns = {name: table[name].cast(_SCHEMA.field(name).type).to_numpy() for name in _SCHEMA.names[1:]}
         whole = {'dim', 'grid', 'dtype'} <= set(settings) and all({'rows', 'checksum'} <= set(one) for one in shards)
     except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
         raise ValueError(f'{path} is no readable index of tokens ({error}); copy it anew') from error
-    columns['slide'] = np.array(names, dtype=object)
+    columns['slide'] = names.indices.to_numpy()
     rows = np.array([one['rows'] for one in shards] if whole else [], np.int64)
     shard, row = columns['shard'], columns['row']
     if not whole or (len(row) and (shard.max() >= len(rows) or min(shard.min(), row.min()) < 0)):
@@ -136,4 +137,4 @@ def read_index(root: Path) -> Index:
             f'{path} is the index of tokens with other settings than those of {stated}; they are not of one store: '
             'copy both anew'
         )
-    return Index(columns, settings, shards)
+    return Index(columns, names.dictionary.to_pylist(), settings, shards)

@@ -67,10 +67,11 @@ class TokenStore:
         self.root = Path(root)
         index = read_index(self.root)
         columns, settings = index.columns, index.settings
-        order = np.argsort(columns['slide'], kind='stable')
-        names, numbers = np.unique(columns['slide'][order].astype(str), return_inverse=True)
-        self.slides = [str(name) for name in names]
-        self.region_slides = numbers.reshape(-1).astype(np.int64)
+        self.slides = sorted(index.names)
+        place = {name: number for number, name in enumerate(self.slides)}
+        numbers = np.array([place[name] for name in index.names], np.int64)[columns['slide']]
+        order = np.argsort(numbers, kind='stable')
+        self.region_slides = numbers[order]
         self.coords = np.stack([columns['x'], columns['y']], axis=1)[order]
         self.spans = np.stack([columns['width'], columns['height']], axis=1)[order]
         self.settings, self.digest = settings, settings_digest(settings)
@@ -187,7 +188,7 @@ class TokenStoreWriter:
         self.settings: dict[str, Any] = json.loads(json.dumps({**(settings or {}), **own}))
         self.shard_bytes = shard_bytes
         self._claim()
-        self._stored = set(read_index(self.root).columns['slide'].tolist()) if self._has_index() else set()
+        self._stored = set(read_index(self.root).names) if self._has_index() else set()
 
     def _claim(self) -> None:
         """Give the folder to the settings, or see that it has them already."""
@@ -261,7 +262,7 @@ class TokenStoreWriter:
         with file_lock(self._lock(INDEX), patience=600):
             remove_partial(self.root)
             index = read_index(self.root) if self._has_index() else empty_index(self.settings)
-            stored = set(index.columns['slide'].tolist())
+            stored = set(index.names)
             parts = {self._slide_of(path): path for path in sorted((self.root / '.parts').rglob('*.npz'))}
             waiting = [(slide, path) for slide, path in sorted(parts.items()) if slide not in stored]
             while waiting:
@@ -270,7 +271,7 @@ class TokenStoreWriter:
                 raise ValueError(f'{self.root} holds no tokens of any slide; nothing to index')
             for path in parts.values():
                 path.unlink(missing_ok=True)
-            self._stored = set(index.columns['slide'].tolist())
+            self._stored = set(index.names)
             return len(index)
 
     def _slide_of(self, path: Path) -> str:

@@ -32,7 +32,6 @@ from histomm.evaluation.region_tokens import (
 )
 from histomm.models.hipt import HALVES
 from histomm.models.weights import TransferError
-from histomm.wsi.locks import LockedError
 from histomm.wsi.reader import read_mpp_table
 from histomm.wsi.tile_table import TileTable, read_tiles
 from histomm.wsi.token_index import INDEX
@@ -132,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
         status = run(parse_args(argv))
     except KeyboardInterrupt:
         sys.exit('extract_region_tokens: interrupted; the same command goes on from here')
-    except (OSError, ValueError, ModuleNotFoundError, LockedError, TransferError) as error:
+    except (OSError, ValueError, ModuleNotFoundError, RuntimeError, TransferError) as error:
         sys.exit(f'extract_region_tokens: {error}')
     if status:
         sys.exit(status)
