@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from .encoding import Content
+from .magnifications import draw_magnifications
 from .slides import CELL, SLIDE_TISSUES, plan_slide, slide_files
 from .tissue import TISSUES, draw_patch
 
@@ -43,13 +44,13 @@ def bach_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]:
 
 
 def ucsb_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]:
-    """``ytma90_010104_benign1_ccd.tif`` and malignant ones in turn, three of each from a tissue microarray."""
+    """``ytma90_010104_benign1_ccd.tif`` and malignant ones in turn at 40x, three of each from a microarray."""
     for index in range(num):
         number, which = divmod(index, len(_UCSB))
         label, tissue = list(_UCSB.items())[which]
         array, place = divmod(number, 3)
         file = f'ytma{_UCSB_ARRAYS + array}_010104_{label}{place + 1}_ccd.tif'
-        yield (file,), partial(_one, tissue, size, seed, array, index)
+        yield (file,), partial(draw_magnifications, tissue, size, seed, array, index, (2.0,))
 
 
 def lymphoma_pictures(num: int, size: tuple[int, int], seed: int) -> Iterator[Plan]:
