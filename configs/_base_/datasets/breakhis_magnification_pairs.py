@@ -13,7 +13,7 @@ train_dataloader = dict(
     num_workers=8,
     persistent_workers=True,
     pin_memory=True,
-    # a fold of BreakHis has fewer complete samples than the published batch
+    # most folds of BreakHis have fewer complete samples than the published batch
     drop_last=False,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='histomm.SeededSampler', shuffle=True),
