@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from histomm.engine.fileio import write_atomic
 from histomm.visualization.panels import write_picture
 from histomm.visualization.report import Report
@@ -113,11 +115,11 @@ def markdown(plan: Plan, records: Records) -> str:
     return '\n\n'.join(part for part in parts if part) + '\n'
 
 
-def page(plan: Plan, records: Records, commands: Commands) -> Report:
-    """The report as a page, with every command."""
+def page(plan: Plan, records: Records, commands: Commands, picture: Figure | None) -> Report:
+    """The report as a page, with its picture if there is one, and every command."""
     report = Report(plan.recipe.title, warning(plan))
     report.add_table(*rows(plan, records), how_to_read(plan))
-    if picture := figure_of(plan, records):
+    if picture:
         report.add_figure(picture, alt_text(plan), CAPTION)
     report.add_text('\n\n'.join(plan.recipe.notes)).add_facts(facts(plan, records))
     report.add_section('Stages')
@@ -129,6 +131,7 @@ def page(plan: Plan, records: Records, commands: Commands) -> Report:
 def write_report(plan: Plan, records: Records, commands: Commands, folder: Path) -> None:
     """Write ``report.md``, ``report.html`` and, if the recipe has a figure, ``figure.png``, as things stand."""
     write_atomic(markdown(plan, records).encode(), folder / 'report.md')
-    if picture := figure_of(plan, records):
+    picture = figure_of(plan, records)
+    if picture:
         write_picture(picture, folder / 'figure.png')
-    page(plan, records, commands).write(folder / 'report.html')
+    page(plan, records, commands, picture).write(folder / 'report.html')
