@@ -39,7 +39,8 @@ class SlideMagnificationDataset(SlideTileDataset):
         size: Side of the pictures in pixels.
         border: Points whose picture at the lowest magnification reaches beyond the slide: 'exclude' leaves them out and
             logs how many, 'white' keeps them, and what lies beyond is white.
-        **kwargs: Of :class:`SlideTileDataset`.
+        **kwargs: Of :class:`SlideTileDataset`. With ``unreadable='skip'`` slides that cannot be opened, have no pixel
+            size or are too coarse are left out as well, and named in the log.
 
     Raises:
         ValueError: a slide without pixel size, or coarser than the highest magnification asks for; a bad argument, no
@@ -77,17 +78,35 @@ class SlideMagnificationDataset(SlideTileDataset):
 
     def load_data_list(self) -> TileRows:
         """All points that are to be used, in the order of the tables; called once by ``full_init``."""
-        rows = super().load_data_list()
+        rows = self._usable(super().load_data_list())
         inside = np.ones(len(rows), bool)
         for number in np.unique(rows.slide):
             mine = np.flatnonzero(rows.slide == number)
             slide = self._opened(rows, int(mine[0]))
-            self._check_resolution(slide)
             centres = _centres(rows, mine, slide)
             reach = self.size * np.array(slide.scale(max(self.resolutions.values()))) / 2
             inside[mine] = ((centres >= reach) & (centres + reach <= slide.size)).all(axis=1)
         self._cache.close()
         return rows if self.border == 'white' else self._select(rows, inside)
+
+    def _usable(self, rows: TileRows) -> TileRows:
+        """Rows of slides that open and are fine enough; the first other one is an error, unless they may be skipped."""
+        problems = {}
+        for number, first in zip(*np.unique(rows.slide, return_index=True), strict=True):
+            try:
+                self._check_resolution(self._opened(rows, int(first)))
+            except (ValueError, OSError) as error:
+                if self.unreadable == 'raise':
+                    raise
+                problems[int(number)] = str(error)
+        if not problems:
+            return rows
+        told = f'{self._name}: {len(problems)} slides cannot be used: {"; ".join(problems.values())}'
+        kept = ~np.isin(rows.slide, list(problems))
+        if not kept.any():
+            raise ValueError(f'{told}; none is left')
+        print_log(f'{told}; they were left out', 'current', logging.WARNING)
+        return rows.select(np.flatnonzero(kept))
 
     def _select(self, rows: TileRows, inside: np.ndarray) -> TileRows:
         lowest = min(self.resolutions)

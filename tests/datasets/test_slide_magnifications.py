@@ -103,6 +103,21 @@ class TestPlaces:
             assert abs(x + side / 2 - 25.5) <= 1
             assert abs(y + side / 2 - 25.5) <= 1
 
+    def test_the_middle_agrees_on_a_real_slide(self, real_data, tmp_path):
+        name = 'CMU-1-Small-Region-pyramid.tiff'
+        corners = np.array([[1000, 1200], [1201, 1403]])
+        write_tiles(tmp_path / 't.parquet', tiles_of_slide(name, corners, 64, 0.5, np.ones(2)))
+        dataset = SlideMagnificationDataset(str(real_data / 'wsi'), str(tmp_path / 't.parquet'), (5, 10, 20), size=128)
+        for index in range(2):
+            _, found = pictures(dataset, index)
+            for high, low in ((20, 10), (10, 5), (20, 5)):
+                small = cv2.resize(found[high], None, fx=low / high, fy=low / high, interpolation=cv2.INTER_AREA)
+                scores = cv2.matchTemplate(found[low], small, cv2.TM_CCOEFF_NORMED)
+                _, best, _, place = cv2.minMaxLoc(scores)
+                assert best > 0.9
+                # the level of the one or the other may be read half a pixel aside
+                assert np.abs(np.subtract(place, (128 - len(small)) // 2)).max() <= 1
+
 
 class TestSamples:
     def test_pairs_become_views_of_the_slide(self, slides):
@@ -178,6 +193,26 @@ class TestBadInput:
         (tmp_path / 'mpp.csv').write_text('slide,mpp\nbare.tif,0.5\n')
         with pytest.raises(ValueError, match=r'bare\.tif has 0\.5 µm per pixel, expected 0\.25 or less for 40X'):
             len(SlideMagnificationDataset(**options, mpp_table=str(tmp_path / 'mpp.csv')))
+
+    def test_slides_that_cannot_be_used_are_left_out_by_name_where_that_is_wished(self, slides, tmp_path, capsys):
+        _, pixels = slides
+        write_slide(tmp_path / 'slides/good.tif', pixels['own.tif'], MPP)
+        write_slide(tmp_path / 'slides/bare.tif', pixels['own.tif'], None)
+        write_slide(tmp_path / 'slides/coarse.tif', pixels['own.tif'], 1.0)
+        (tmp_path / 'slides/broken.tif').write_bytes(b'II*')
+        names = ('bare.tif', 'broken.tif', 'coarse.tif', 'good.tif')
+        tables = [tiles_of_slide(name, np.array([[256, 256]]), 32, 0.5, np.ones(1)) for name in names]
+        write_tiles(tmp_path / 't.parquet', concat_tiles(tables, {}))
+        options = dict(data_root=str(tmp_path / 'slides'), tiles=str(tmp_path / 't.parquet'), size=16)
+        dataset = SlideMagnificationDataset(**options, unreadable='skip')
+        assert [pictures(dataset, index)[0]['img_path'] for index in range(len(dataset))] == [
+            str(tmp_path / 'slides/good.tif')
+        ]
+        told = capsys.readouterr().out
+        assert 'WARNING - SlideMagnificationDataset: 3 slides cannot be used: ' in told
+        assert all(name in told for name in names[:3])
+        with pytest.raises(ValueError, match=r'3 slides cannot be used: .*; none is left'):
+            SlideMagnificationDataset(**options, unreadable='skip', exclude='good.tif')
 
     def test_a_slide_that_cannot_be_read(self, slides, tmp_path):
         _, pixels = slides
