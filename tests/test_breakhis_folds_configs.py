@@ -10,6 +10,8 @@ from mmengine.registry import init_default_scope
 from small_runs import REPO
 
 from histomm.datasets import MagnificationSetDataset, SampleIndex
+from histomm.datasets.breakhis import CLASSES, find_breakhis
+from histomm.evaluation.patient_folds import read_folds
 from histomm.registry import METRICS, MODELS, TRANSFORMS
 
 NETWORKS = {'resnet50': ('mpcs_r50', 23_508_032), 'efficientnet-b2': ('mpcs_efficientnet-b2', 9_109_994 - 1_409_000)}
@@ -139,3 +141,17 @@ def test_views_of_any_size_come_red_first_to_the_pretraining(network, pictures):
     for view in preprocess(default_collate(samples), training=True)['inputs']:
         assert view.shape == (6, 3, side, side)
         assert view.amin(dim=(0, 2, 3)).tolist() == pytest.approx([200 / 255, 20 / 255, 10 / 255], abs=0.01)
+
+
+def test_real_pictures_are_of_folders_of_the_tables_and_come_through(real_data):
+    root = real_data / 'breakhis/BreaKHis_v1'
+    images = find_breakhis(root)
+    for group_by in ('patient', 'case'):
+        rows = read_folds(REPO / f'configs/breakhis/folds_{group_by}.csv', group_by)
+        assert {name.folder for name in images.values()} <= {row.folder for row in rows}
+    run = compose(load('resnet50').test_dataloader.dataset.pipeline)
+    samples = [run(dict(img_path=str(root / path), gt_label=CLASSES.index(images[path].label))) for path in images]
+    inputs = torch.stack([sample['inputs'] for sample in samples])
+    assert inputs.shape == (len(images), 3, 224, 224)
+    red, green, blue = inputs.float().mean(dim=(0, 2, 3)).tolist()
+    assert min(red, blue) > green, 'haematoxylin and eosin let the least of green through'
