@@ -74,7 +74,9 @@ def draw_nearest(patches: Sequence[Sequence[np.ndarray]], titles: Sequence[str],
     return figure
 
 
-def draw_painted(thumbnail: np.ndarray, boxes: np.ndarray, labels: np.ndarray, title: str) -> Figure:
+def draw_painted(
+    thumbnail: np.ndarray, boxes: np.ndarray, labels: np.ndarray, title: str, kind: str = 'cluster'
+) -> Figure:
     """A slide beside the same with its tiles in the colours of their clusters.
 
     Args:
@@ -82,6 +84,7 @@ def draw_painted(thumbnail: np.ndarray, boxes: np.ndarray, labels: np.ndarray, t
         boxes: (n, 4) x1, y1, x2, y2 of the tiles in pixels of the thumbnail.
         labels: (n,) clusters.
         title: What stands above it.
+        kind: What the labels number.
     """
     painted = paint_tiles(thumbnail, boxes, labels)
     height, width = thumbnail.shape[:2]
@@ -89,7 +92,7 @@ def draw_painted(thumbnail: np.ndarray, boxes: np.ndarray, labels: np.ndarray, t
     figure = Figure(figsize=(2 * side * min(1, width / height) + 1.8, side * min(1, height / width) + 0.5))
     figure.set_layout_engine('constrained')
     axes = figure.subplots(1, 2)
-    for panel, picture, name in zip(axes, (thumbnail, painted), (title, 'clusters'), strict=True):
+    for panel, picture, name in zip(axes, (thumbnail, painted), (title, f'{kind}s'), strict=True):
         panel.imshow(picture, interpolation='antialiased')
         panel.set_title(name, loc='left', fontsize=10)
         panel.set_axis_off()
@@ -99,7 +102,7 @@ def draw_painted(thumbnail: np.ndarray, boxes: np.ndarray, labels: np.ndarray, t
         Patch(color=cluster_color(int(numbers[i])), label=f'{numbers[i]}: {100 * counts[i] / len(labels):.0f} %')
         for i in order
     ]
-    title = f'{_LEGEND} largest of {len(numbers)}' if len(numbers) > _LEGEND else 'cluster'
+    title = f'{_LEGEND} largest of {len(numbers)}' if len(numbers) > _LEGEND else kind
     figure.legend(handles=handles, loc='outside right upper', fontsize=8, frameon=False, title=title)
     return figure
 
