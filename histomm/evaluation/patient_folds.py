@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from histomm.datasets.breakhis import BreakHisName, parse_folder
+from histomm.datasets.breakhis import BreakHisName, parse_folder, parse_name
 from histomm.datasets.label_maps import ConversionError
 from histomm.evaluation.splits import kfold_splits, split_parts
 
@@ -126,6 +126,32 @@ def check_folds(rows: Sequence[FoldRow], source: str, group_by: str = 'patient')
                     f'{source}: patient {patient} is in {what} {one} ({other.folder}) and in {what} {two} '
                     f'({row.folder}){where}, expected one {what} for a patient; correct the table'
                 )
+
+
+def check_lists(lists: Mapping[str, Iterable[str]], group_by: str = 'patient') -> dict[str, int]:
+    """Raise where two lists of images share a patient.
+
+    Args:
+        lists: Name of a list to the paths in it.
+        group_by: One of :data:`PATIENTS`.
+
+    Returns:
+        Patients of each list.
+
+    Raises:
+        ConversionError: naming patient, images and lists; or a name that is none of BreakHis.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    for source, paths in lists.items():
+        for path in paths:
+            patient = getattr(parse_name(Path(path).name), group_by)
+            other, image = first.setdefault(patient, (source, path))
+            if other != source:
+                raise ConversionError(
+                    f'patient {patient} is in {other} ({image}) and in {source} ({path}), expected one list for a '
+                    'patient; take the images out of one of them'
+                )
+    return {source: sum(found == source for found, _ in first.values()) for source in lists}
 
 
 def parts_of_fold(rows: Iterable[FoldRow], fold: int) -> dict[str, set[str]]:

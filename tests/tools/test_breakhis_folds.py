@@ -101,6 +101,25 @@ def test_a_part_of_the_data_set_keeps_its_folds(tmp_path, capsys):
         assert {folds[Path(row['path']).parts[-3]] for row in found} == {str(fold)}
 
 
+def test_lists_that_share_a_patient_are_refused(data, tmp_path, capsys):
+    for name, folders in (('train', ['SOB_M_DC_14-13412', 'SOB_B_F_14-21998CD']), ('test', ['SOB_B_F_14-21998EF'])):
+        paths = sorted(path for folder in folders for path in data.rglob(f'{folder}/*/*.png'))
+        (tmp_path / f'{name}.csv').write_text('\n'.join(['path', *(str(path.relative_to(data)) for path in paths), '']))
+    lists = [str(tmp_path / f'{name}.csv') for name in ('train', 'test')]
+    assert convert(data, '--check', *lists) == 0
+    assert f'{lists[0]}: 8 images of 2 patients who are in none of the other lists' in capsys.readouterr().out
+    assert convert(data, '--check', *lists, '--group-by', 'case') == 1
+    said = capsys.readouterr().err
+    assert f'patient 14-21998 is in {lists[0]} (' in said
+    assert f'and in {lists[1]} (' in said
+    other = next(data.rglob('SOB_M_LC-14-13412-40-001.png')).relative_to(data)
+    with open(lists[1], 'a') as file:
+        file.write(f'{other}\n')
+    assert convert(data, '--check', *lists) == 1
+    assert f'patient 14-13412 is in {lists[0]} (' in (said := capsys.readouterr().err)
+    assert said.rstrip().endswith(f'{other}), expected one list for a patient; take the images out of one of them')
+
+
 def test_bad_input_is_told_in_one_sentence(data, tmp_path, capsys):
     (tmp_path / 'folds.csv').write_text(
         'folder,subtype,fold,half\nSOB_M_DC_14-13412,DC,1,0\nSOB_M_LC_14-13412,LC,3,0\n'
@@ -118,6 +137,9 @@ def test_bad_input_is_told_in_one_sentence(data, tmp_path, capsys):
         said = capsys.readouterr().err
         assert message in said
         assert said.count('\n') == 1
+    assert convert(data, '--check', 'none.csv') == 1
+    assert 'breakhis_folds: ' in (said := capsys.readouterr().err)
+    assert 'none.csv' in said
     root = tmp_path / 'strange'
     touch(root, 'SOB_B_F_14-1')
     assert convert(root, '--table', TABLES / 'folds_patient.csv') == 1

@@ -8,6 +8,8 @@ folds.csv with the fold of each patient's folder, summary.csv and conversion.jso
 --table takes the folds from a table, such as configs/breakhis/folds_patient.csv for the published 82 folders, instead
 of drawing them. With --group-by case slides that differ in their letters only, such as 14-21998AB and 14-21998CD, are
 one patient, and the lists lie in DATA/folds_case.
+
+--check compares lists of images, such as your own, and refuses a patient who is in two; nothing is written.
 """
 
 import argparse
@@ -18,7 +20,17 @@ from pathlib import Path
 from histomm.datasets.breakhis import CLASSES, MAGNIFICATIONS, BreakHisName, find_breakhis
 from histomm.datasets.conversion import claim, run_conversion
 from histomm.datasets.label_maps import ConversionError
-from histomm.evaluation.patient_folds import FOLDS, PARTS, PATIENTS, FoldRow, draw_folds, fold_lists, read_folds
+from histomm.datasets.patch_dataset import PatchDataset
+from histomm.evaluation.patient_folds import (
+    FOLDS,
+    PARTS,
+    PATIENTS,
+    FoldRow,
+    check_lists,
+    draw_folds,
+    fold_lists,
+    read_folds,
+)
 from histomm.evaluation.split_lists import SUMMARY, Sample, write_table
 
 TABLE = 'folds.csv'
@@ -30,6 +42,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--table', type=Path, help='fold of each folder, instead of a draw')
     parser.add_argument('--group-by', choices=PATIENTS, default='patient', help='what stays together')
     parser.add_argument('--seed', type=int, default=0, help='of the draw (default 0)')
+    parser.add_argument('--check', nargs='+', metavar='LIST', help='lists, by name below DATA, that share no patient')
     parser.add_argument('--out', type=Path, help='folder of the lists (default: in DATA, by --group-by)')
     return parser.parse_args(argv)
 
@@ -46,6 +59,19 @@ def note_lacking(images: dict[str, BreakHisName], rows: list[FoldRow]) -> None:
         lacking = [folder for folder, numbers in found.items() if number not in numbers]
         if lacking:
             print(f'note: {len(lacking)} of {len(found)} folders have no image at {number}X, such as {lacking[0]}')
+
+
+def check(args: argparse.Namespace) -> None:
+    """Compare the lists of ``--check``, and say how many patients each has."""
+    lists = {}
+    for name in dict.fromkeys(args.check):
+        try:
+            items = PatchDataset(str(args.data), name)
+        except (FileNotFoundError, ValueError) as error:
+            raise ConversionError(str(error)) from error
+        lists[name] = [items.get_data_info(index)['img_path'] for index in range(len(items))]
+    for name, patients in check_lists(lists, args.group_by).items():
+        print(f'{name}: {len(lists[name])} images of {patients} patients who are in none of the other lists')
 
 
 def convert(args: argparse.Namespace) -> None:
@@ -89,7 +115,7 @@ def convert(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    return run_conversion('breakhis_folds', lambda: convert(args))
+    return run_conversion('breakhis_folds', lambda: check(args) if args.check else convert(args))
 
 
 if __name__ == '__main__':
