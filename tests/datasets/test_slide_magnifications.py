@@ -5,7 +5,9 @@ import pickle
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from small_runs import REPO
 from small_slides import write_slide
 
 from histomm.datasets import NeighbourhoodSampler, SampleIndex, SlideMagnificationDataset
@@ -154,6 +156,16 @@ class TestSamples:
         report = Report()
         assert check_dataset(report, 'd', cfg | dict(tiles=str(root / 'tiles.parquet'))).samples == 2 * 16
         assert not report.faults
+
+
+    def test_the_config_differs_from_that_of_breakhis_in_the_data_alone(self):
+        slides, breakhis = (
+            Config.fromfile(REPO / f'configs/mpcs/mpcs_r50_{name}_ordered.py') for name in ('slides', 'breakhis')
+        )
+        assert slides.train_dataloader.dataset.type == 'histomm.SlideMagnificationDataset'
+        assert slides.train_dataloader.dataset.pipeline == breakhis.train_dataloader.dataset.pipeline
+        slides.train_dataloader.dataset = breakhis.train_dataloader.dataset
+        assert slides._cfg_dict.to_dict() == breakhis._cfg_dict.to_dict()
 
 
 class TestBorders:
