@@ -17,7 +17,7 @@ import torch
 import yaml
 from bag_files import CLASSES, draw_bags
 from docs_pages import Block, words
-from region_stores import token_options
+from region_stores import FEW_STEPS, draw_tokens, token_options
 from small_runs import (
     REPO,
     bag_options,
@@ -265,7 +265,7 @@ def small_training(args: list[str]) -> list[str]:
     options, others = parser.parse_known_args(args)
     cfg = read_config(others[1])
     if cfg.train_dataloader.dataset.type == 'histomm.RegionTokenDataset':
-        small = token_options(Path())
+        small = token_options(Path()) | FEW_STEPS
     elif cfg.model.type == 'histomm.PatchContrast':
         small = nuclei_options(Path())
     elif cfg.model.type.startswith('histomm.Bag'):
@@ -418,6 +418,15 @@ def draw_for_dino(shell: Shell) -> None:
     draw_patches(Path('data'), num=18)
     weights = {f'backbone.{name}': value for name, value in PatchViT().state_dict().items()}
     torch.save({'teacher': to_hipt(weights, 'drawn')}, 'vit256_small_dino.pth')
+
+
+def draw_for_slpd(shell: Shell) -> None:
+    """Tokens of regions for the networks of both sizes."""
+    Path('data').mkdir()
+    for dim, names in ((384, ('TCGA-NSCLC_regions', 'TCGA-BRCA_regions')), (96, ('region_tokens',))):
+        store = draw_tokens(Path('data'), dim)
+        for name in names:
+            Path('data', name).symlink_to(store.name)
 
 
 def draw_for_transfer(shell: Shell) -> None:

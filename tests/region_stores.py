@@ -10,6 +10,10 @@ KINDS = 4
 """Kinds of tissue in drawn tokens."""
 
 
+FEW_STEPS = {'train_dataloader.dataset.indices': 8, 'train_dataloader.dataset.pipeline.0.views.1.num': 2}
+"""Two steps on two slides with two small crops, where a config only has to run."""
+
+
 def draw_tokens(
     root: Path, dim: int = 384, slides: int = 4, regions: int = 4, grid: int = 16, dtype: str = 'float16', seed: int = 0
 ) -> Path:
@@ -47,6 +51,8 @@ def token_options(store: Path, batch_size: int = 4, epochs: int = 1) -> dict:
         'default_hooks.logger.interval': 1,
         'default_hooks.features.interval': 1,
         'default_hooks.checkpoint.interval': 1,
+        'default_hooks.prototypes.warm_epoch': -1,
+        'default_hooks.prototypes.min_regions': 1,
         'model.neck.hid_channels': 32,
         'model.neck.out_channels': 64,
     }

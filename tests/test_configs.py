@@ -8,7 +8,7 @@ import torch
 from bag_files import CLASSES, draw_bags
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from region_stores import draw_tokens, token_options
+from region_stores import FEW_STEPS, draw_tokens, token_options
 from small_runs import (
     REPO,
     bag_options,
@@ -72,7 +72,7 @@ def _options(path, drawn):
     if cfg.train_dataloader.dataset.type == 'histomm.MagnificationSetDataset':
         return magnification_options(drawn['magnifications'])
     if cfg.train_dataloader.dataset.type == 'histomm.RegionTokenDataset':
-        return token_options(drawn['tokens'][cfg.train_dataloader.dataset.dim])
+        return token_options(drawn['tokens'][cfg.train_dataloader.dataset.dim]) | FEW_STEPS
     if model == 'histomm.PatchContrast' and cfg.get('val_dataloader'):
         return nuclei_options(drawn['nuclei'])
     if model == 'histomm.ScalePretext':

@@ -55,6 +55,7 @@ PREPARE = {
     'configs/mpcs/README.md': lambda shell: docs_shell.draw_for_downstream(('breakhis-82', 'BreaKHis_v1', 40, 32)),
     'configs/dino/README.md': docs_shell.draw_for_dino,
     'configs/hipt/README.md': lambda shell: None,
+    'configs/slpd/README.md': docs_shell.draw_for_slpd,
     'configs/colorization/README.md': lambda shell: docs_shell.draw_collection(),
     'configs/autoencoder/README.md': lambda shell: docs_shell.draw_collection(),
     'configs/patch_contrast/README.md': lambda shell: None,
@@ -175,6 +176,7 @@ def test_hooks_of_the_configs_page_are_those_of_the_configs():
         'glas/mask-rcnn_r18_fpn_glas.py',
         'simsiam/simsiam_r18_nct.py',
         'dino/dino_vit256-16_patches.py',
+        'slpd/slpd_vit4k-xs_nsclc.py',
     ):
         shipped |= read_config(f'histomm::{name}').default_hooks
     ours = {name: hook.type for name, hook in shipped.items() if hook.type.startswith('histomm.')}

@@ -14,7 +14,7 @@ EMPTY = ('random', 'keep', 'split')
 SPLIT = 1 / 1024
 """By how much of itself each channel of two centroids is moved, up in the one and down in the other, to part them."""
 
-BLOCK = {'cpu': 2**19}
+BLOCK = {'cpu': 2**21}
 """Numbers of rows that are clustered at a time, by kind of device: what a processor's cache holds."""
 
 BLOCK_ELSEWHERE = 2**27
@@ -114,6 +114,9 @@ def _cluster(
     for turn in range(iterations):
         labels, sums, counts, _ = _assign(x, mask, centroids, with_sums=True)
         means = F.normalize(sums, dim=3, eps=1e-12)
+        if x.device.type == 'cpu' and counts.all():  # an accelerator is not asked, which would stop it
+            centroids = means
+            continue
         if empty == 'split':
             centroids = _halve(torch.where(counts[..., None] > 0, means, centroids), counts)
             continue

@@ -15,7 +15,7 @@ MATCHES = ('assignment', 'argmax')
 BLOCK = 2**20
 """Pairs of prototypes that are compared at a time, so that memory grows with S and not with S²."""
 
-TILE = {'cpu': (64, 256)}
+TILE = {'cpu': (128, 512)}
 """Slides that are compared with others at a time, by kind of device, when neighbours are looked for."""
 
 TILE_ELSEWHERE = (512, 4096)
