@@ -76,7 +76,7 @@ def draw_activations(lines: Sequence[Line], names: Sequence[str], quantity: str)
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.04, rect=(0, 0, 1, 1 - 0.16 / size[1]))
     grid = figure.subplots(len(lines), columns, squeeze=False, height_ratios=heights)
     for axes, line in zip(grid, lines, strict=True):
-        _show(axes[0], line.panels[0].image, f'{shorten(line.title)}\n{shorten(line.name)}', BLACK)
+        _show(axes[0], line.panels[0].image, '\n'.join(filter(None, (shorten(line.title), shorten(line.name)))), BLACK)
         for place, panel in zip(axes[1:], line.panels, strict=True):
             color = VERMILION if panel.right is False else BLACK
             _show(place, overlay(panel.image, panel.map), shorten(panel.title), color)

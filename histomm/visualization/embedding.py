@@ -67,18 +67,18 @@ class Cloud(NamedTuple):
     """What stands above."""
 
 
-def draw_embedding(clouds: Sequence[Cloud], names: Sequence[str], title: str = '') -> Figure:
+def draw_embedding(clouds: Sequence[Cloud], names: Sequence[str], title: str) -> Figure:
     """Points in the colours of their classes, a panel for each cloud, in rows of at most four.
 
     Args:
         clouds: At least one; all have labels, or none has.
         names: Of the classes; empty for values.
-        title: What stands above several panels.
+        title: What stands above all of them.
     """
     columns = min(len(clouds), 4 if len(clouds) != 5 else 3)
     rows = -(-len(clouds) // columns)
     side = 6 if len(clouds) == 1 else 3.1
-    figure = Figure(figsize=(columns * side + 1.6, rows * side + 0.2 * bool(title)), layout='constrained')
+    figure = Figure(figsize=(columns * side + 1.6, rows * side + 0.2), layout='constrained')
     grid = figure.subplots(rows, columns, squeeze=False)
     values = [cloud.labels for cloud in clouds if cloud.labels is not None]
     everything = np.concatenate(values) if values else np.zeros(0)
@@ -90,8 +90,7 @@ def draw_embedding(clouds: Sequence[Cloud], names: Sequence[str], title: str = '
         _add_legend(figure, everything, names)
     elif values:
         figure.colorbar(points, ax=grid, shrink=0.6)
-    if title:
-        figure.suptitle(title, x=0.01, ha='left', fontsize=10)
+    figure.suptitle(title, x=0.006, ha='left', fontsize=10)
     return figure
 
 
@@ -121,4 +120,4 @@ def _add_legend(figure: Figure, labels: np.ndarray, names: Sequence[str]) -> Non
         for number, name in enumerate(names)
         if (count := int((labels == number).sum()))
     ]
-    figure.legend(handles=handles, loc='outside right upper', frameon=False, fontsize=9, ncols=-(-len(names) // 30))
+    figure.legend(handles=handles, loc='outside right center', frameon=False, fontsize=9, ncols=-(-len(names) // 30))

@@ -67,9 +67,7 @@ def lay_out(name: str, rows: np.ndarray, content: FeatureSet, labels: np.ndarray
         raise ValueError(f'the panel {name!r} has {total} rows, expected 3 or more; correct --panels')
     places = embed(content.features[rows], args.method, args.seed, args.neighbours, args.components)
     shown = f'{len(rows):,}' if len(rows) == total else f'{len(rows):,} of {total:,}'
-    model = content.settings.get('model', 'features')
-    title = f'{name}: {shown} rows' if name else f'{model}: {shown} rows, {args.method}'
-    return Cloud(places, None if labels is None else labels[rows], title)
+    return Cloud(places, None if labels is None else labels[rows], f'{name}: {shown} rows'.removeprefix(': '))
 
 
 def run(args: Namespace) -> str:
@@ -84,7 +82,7 @@ def run(args: Namespace) -> str:
             raise ValueError(f'{args.clusters} has {len(labels)} rows, the features {len(content.features)}')
     panels = panels_of(content.names, args.panels)
     clouds = [lay_out(name, rows, content, labels, args) for name, rows in panels.items()]
-    title = f'{content.settings.get("model", "features")}, {args.method}' if args.panels else ''
+    title = f'{content.settings.get("model", "features")}, {args.method}'
     write_picture(draw_embedding(clouds, names, title), args.out)
     drawn = sum(len(cloud.places) for cloud in clouds)
     return f'{args.out}: {drawn} of {len(content.features)} rows' + (f' in {len(clouds)} panels' if args.panels else '')
