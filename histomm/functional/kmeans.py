@@ -14,7 +14,7 @@ EMPTY = ('random', 'keep', 'split')
 SPLIT = 1 / 1024
 """By how much of itself each channel of two centroids is moved, up in the one and down in the other, to part them."""
 
-BLOCK = {'cpu': 2**21}
+BLOCK = {'cpu': 2**20}
 """Numbers of rows that are clustered at a time, by kind of device: what a processor's cache holds."""
 
 BLOCK_ELSEWHERE = 2**27
