@@ -75,6 +75,11 @@ def check_load(report: Report, load: Load) -> None:
             load.where, f'{checkpoint} is not on this disk', 'its tensors are compared once it is a local file'
         )
         return
+    kind = load.init.get('type', '').rpartition('.')[2]
+    if not Path(checkpoint).exists() and kind == 'PretrainedIfPresent':
+        what = f'{checkpoint} does not exist, so {load.module["type"]} starts at random'
+        report.notice(load.where, what, 'save such weights there, if they are wanted')
+        return
     if not Path(checkpoint).exists():
         report.fault(load.where, f'{checkpoint} does not exist', 'correct the path, or run what should have written it')
         return
@@ -84,7 +89,7 @@ def check_load(report: Report, load: Load) -> None:
         report.fault(load.where, f'the module does not build: {type(error).__name__}: {error}', 'correct its config')
         return
     try:
-        if load.init.get('type', '').endswith('VerifiedPretrained'):
+        if kind in ('VerifiedPretrained', 'PretrainedIfPresent'):
             allowed = {key: tuple(load.init.get(key, ())) for key in ('allow_missing', 'allow_unexpected')}
             loaded = load_backbone(module, checkpoint, load.init.get('prefix'), **allowed).loaded
             report.row(load.where, f'{len(loaded)} tensors fit {load.module["type"]}')

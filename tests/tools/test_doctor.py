@@ -331,7 +331,7 @@ def init_cfg(path, more='', kind='Pretrained') -> str:
     return f', init_cfg=dict(type={kind!r}, checkpoint={str(path)!r}{more})'
 
 
-@pytest.mark.parametrize('kind', ['Pretrained', 'histomm.VerifiedPretrained'])
+@pytest.mark.parametrize('kind', ['Pretrained', 'histomm.VerifiedPretrained', 'histomm.PretrainedIfPresent'])
 def test_weights(tmp_path, patches, resnet18, kind):
     path = tmp_path / 'weights.pth'
     torch.save(dict(state_dict={f'backbone.{name}': value for name, value in resnet18.items()}), path)
@@ -374,6 +374,14 @@ def test_weights_that_are_no_weights(tmp_path, patches):
     assert 'weights.pth' in lines(classifier(tmp_path, patches, init=init_cfg(tmp_path / 'weights.pth')))
     gone = classifier(tmp_path, patches, init=init_cfg('gone.pth'))
     assert 'gone.pth does not exist' in lines(gone)
+    assert gone.faults
+
+
+def test_weights_that_need_not_be_there_are_noted(tmp_path, patches):
+    gone = classifier(tmp_path, patches, init=init_cfg('gone.pth', kind='histomm.PretrainedIfPresent'))
+    (finding,) = gone.findings
+    assert finding.what == 'gone.pth does not exist, so mmpretrain.ResNet starts at random'
+    assert not finding.fault
 
 
 def test_remote_weights_are_only_noted(tmp_path, patches):
