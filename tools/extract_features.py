@@ -22,10 +22,10 @@ from histomm.datasets.transforms import UnreadableImageError
 from histomm.engine.provenance import commit, machine, versions
 from histomm.evaluation.encoder import Encoder, encoder_from_config
 from histomm.evaluation.extraction import Loading, Source, extract, images_source, subset, tiles_source
-from histomm.evaluation.feature_store import SUFFIXES
 from histomm.evaluation.projection import projector_from_config
 from histomm.evaluation.timm_encoder import encoder_from_timm
 from histomm.models.weights import TransferError
+from histomm.wsi.feature_file import SUFFIXES
 from histomm.wsi.locks import LockedError, file_lock
 from histomm.wsi.reader import read_mpp_table
 from histomm.wsi.tile_table import read_tiles

@@ -233,6 +233,15 @@ class BagDataset(BaseDataset):
         info = self.get_data_info(idx)
         return [info['gt_label'] if self.target == 'label' else info['gt_event']]
 
+    def why_unreadable(self, idx: int) -> str | None:
+        """What is wrong with the files of a bag, in words; ``None`` if they can be read (for ``tools/doctor.py``)."""
+        try:
+            for path in self.get_data_info(idx)['paths']:
+                read_bag(path)
+        except (OSError, ValueError) as error:
+            return f'is no bag ({error})'
+        return None
+
     def prepare_data(self, idx: int) -> dict:
         """Read a bag, draw its instances, apply the pipeline and pack it."""
         info = self.get_data_info(idx)

@@ -76,7 +76,7 @@ def unreadable(path: str) -> str | None:
 def check_images(report: Report, where: str, dataset: Any) -> None:
     """Look up the files of a built data set, and decode a few; a data set that skips bad files earns a notice only."""
     paths = {index: dataset.get_data_info(index).get('img_path') for index in spread(len(dataset), LOOKED_UP)}
-    gone = [path for path in paths.values() if path and not Path(path).is_file()]
+    gone = [path for path in paths.values() if path and not Path(path).exists()]
     if gone:
         what = f'{len(gone)} of {len(paths)} images looked up do not exist, such as {gone[0]}'
         report.fault(where, what, 'correct data_prefix, or the file names in the annotation')

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 from histomm.atomic_file import atomic_folder, remove_partial, remove_partial_of, write_atomic
-from histomm.wsi.feature_file import SUFFIXES as SUFFIXES
 from histomm.wsi.feature_file import check_path, import_zarr, opened
 
 _ROWS = 65536  # of features copied at a time

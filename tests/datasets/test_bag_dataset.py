@@ -8,6 +8,8 @@ from bag_files import draw_bags, write_bag
 
 from histomm.datasets import BagDataset, BalancedSampler, SampleIndex, bags
 from histomm.datasets.patients import PatientOverlapError
+from histomm.doctor.data_check import check_dataset
+from histomm.doctor.findings import Report
 
 SPLIT = dict(feature_folder='region_features', split_file='splits/splits_0.csv', classes=('LUAD', 'LUSC'))
 
@@ -318,6 +320,19 @@ def test_slides_without_files_and_shared_patients_are_left_out_or_warned_of_when
     assert '1 of 11 patients have slides in several parts' in shared
     assert '1 slides of the part' in absent
     assert absent.endswith('TCGA-05-Z002-01Z-00-DX1; they are left out')
+
+
+def test_the_doctor_reads_bags(root):
+    cfg = dict(type='histomm.BagDataset', data_root=str(root), part='train', **SPLIT)
+    sound, faulty = Report(), Report()
+    assert check_dataset(sound, 'train', cfg) == (4, 2)
+    assert not sound.faults
+    write_bag(file_of(root, 3), np.full((2, 4), np.inf))
+    check_dataset(faulty, 'train', cfg)
+    assert [fault.what for fault in faulty.faults] == [
+        f'{file_of(root, 3)} is no bag ({file_of(root, 3)}: 2 of 2 features are not finite, first that of row 0; '
+        'expected numbers, extract them anew)'
+    ]
 
 
 # ---- real features

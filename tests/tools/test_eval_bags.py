@@ -122,6 +122,9 @@ def test_neighbours_are_those_of_the_means_of_slides(root, tmp_path, capsys):
     assert found['mean']['auc'] == pytest.approx(np.mean(values))
     assert found['std']['auc'] == pytest.approx(np.std(values, ddof=1))
     assert f'| mean ± sd | {found["mean"]["macro_f1"]:.4f} ± ' in capsys.readouterr().out
+    places = ['--features', root / 'region_features', '--table', root / 'slides.csv', '--splits', root / 'splits']
+    elsewhere = judge(tmp_path, tmp_path / 'again', '--knn', '--k', 3, *places)
+    assert elsewhere == found, 'the data may be named in place of the config'
 
 
 def test_a_config_is_trained_on_each_fold_and_goes_on_where_it_was(root, tmp_path):
