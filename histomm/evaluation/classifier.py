@@ -72,7 +72,8 @@ class Classifier(nn.Module):
 def classifier_from_config(config: str, checkpoint: str | Path, options: dict | None = None) -> Classifier:
     """The classifier of a config, as it was trained.
 
-    Images are brought to size as in the config's test data. Classes are those of the checkpoint, else of the config's
+    Images are brought to size as in the config's test data; of those that it cuts into patches the middle one is taken,
+    as a classifier of patches knows no whole images. Classes are those of the checkpoint, else of the config's
     data, else numbers.
 
     Args:
@@ -96,7 +97,7 @@ def classifier_from_config(config: str, checkpoint: str | Path, options: dict | 
     classes = (meta.get('dataset_meta') or {}).get('classes') or _classes(cfg) or list(map(str, range(number or 0)))
     if number and number != len(classes):
         raise ValueError(f'{config}: the head tells {number} classes, the data have {len(classes)}: {list(classes)}')
-    return Classifier(network, classes, image_steps(cfg), *normalisation(cfg))
+    return Classifier(network, classes, _middle_patch(cfg) + image_steps(cfg), *normalisation(cfg))
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -109,6 +110,14 @@ def find_checkpoint(path: str | Path) -> Path:
     if len(best) > 1:
         raise TransferError(f'{path} holds several best checkpoints, {", ".join(file.name for file in best)}; name one')
     return best[0] if best else resolve_checkpoint(path)
+
+
+def _middle_patch(cfg: Config) -> list[dict]:
+    """What cuts the middle patch out of an image, where the test data of a config are patches of images."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    if dataset.get('type') != 'histomm.GridPatchDataset':
+        return []
+    return [dict(type='mmpretrain.CenterCrop', crop_size=dataset.patch)]
 
 
 def _classes(cfg: Config) -> Sequence[str]:

@@ -1,12 +1,15 @@
 """Classifiers with their heads: scores are those that tools/test.py would give, and nothing is loaded by halves."""
 
+import numpy as np
 import pytest
 import torch
 from classifier_files import CLASSIFIER, write_classifier
 from mmpretrain.structures import DataSample
+from PIL import Image
 from small_runs import REPO
 
 from histomm.evaluation.classifier import classifier_from_config, find_checkpoint
+from histomm.evaluation.extraction import ImageFiles
 from histomm.models.weights import TransferError
 
 
@@ -87,6 +90,20 @@ def test_data_with_other_classes_are_refused(trained, altered):
             altered(lambda state: state | {'head.fc.weight': torch.zeros(3, 512), 'head.fc.bias': torch.zeros(3)}),
             {'model.head.num_classes': 3},
         )
+
+
+def test_classifiers_of_patches_see_the_middle_one(tmp_path):
+    config = str(REPO / 'configs/bach/resnet50_finetune_bach_patches.py')
+    options = {'model.backbone.depth': 18, 'model.head.in_channels': 512, 'model.head.num_classes': 2}
+    options['test_dataloader.dataset.patch'] = 48
+    write_classifier(tmp_path / 'a.pth', config=config, options=options)
+    classifier = classifier_from_config(config, tmp_path / 'a.pth', options)
+    pixels = np.zeros((100, 140, 3), np.uint8)
+    pixels[26:74, 46:94] = 255  # 48 pixels around the middle
+    Image.fromarray(pixels).save(tmp_path / 'a.png')
+    seen = ImageFiles([str(tmp_path / 'a.png')], classifier.steps)[0]
+    assert seen.shape == (3, 224, 224)
+    assert (seen == 255).all()
 
 
 def test_best_checkpoint_of_a_work_directory(tmp_path):
