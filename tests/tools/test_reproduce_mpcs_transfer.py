@@ -142,7 +142,7 @@ def run_plan(plan, work):
 def test_a_cell_runs_whole(tmp_path, monkeypatch):
     """Drawn, listed, pre-trained from given weights, evaluated linearly and tested, on the cells."""
     monkeypatch.chdir(REPO)
-    torch.save(ResNet(50).state_dict(), tmp_path / 'imagenet.pth')
+    torch.save(ResNet(18).state_dict(), tmp_path / 'imagenet.pth')
     small = recipe(9, 'smoke', imagenet=str(tmp_path / 'imagenet.pth'))
     plan = make_plan(small, rows=('MPCS, ordered',), columns=('* linear',))
     folders = {folder for (folder,) in plan.cells.values()}
