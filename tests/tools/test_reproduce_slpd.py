@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from tool_modules import REPO
+from region_stores import draw_tokens
+from tool_modules import REPO, load_tool
 
 from histomm.engine.reproduce import make_plan, read_recipe
 from histomm.engine.reproduce.check import merged_config
@@ -133,10 +134,19 @@ def test_data_of_small_budgets_are_drawn(budget):
         assert {path for run in plan.runs.values() for path in run.data()} == set()
 
 
-def test_every_kind_of_stage_runs(tmp_path):
-    """Patches and regions, training and neighbours, of one data set; the other, and DINO, have the same stages."""
+def test_from_tokens_to_figures(tmp_path):
+    """Patches and regions, training and neighbours, of one data set; the other, and DINO, have the same stages.
+
+    How slides become tokens, the page of HIPT's configs is tried for.
+    """
+    tokens = draw_tokens(tmp_path, 96, slides=16)
+    table = tokens / 'slides.csv'
+    table.write_text(table.read_text().replace(',A\n', ',LUAD\n').replace(',B\n', ',LUSC\n'))
+    load_tool('tools/split_slides.py').main([str(table), '--folds', '4', '--out', str(tmp_path / 'splits')])
+    places = [f'nsclc-tokens={tokens}', f'nsclc-table={table}', f'nsclc-splits={tmp_path / "splits"}']
     rows = ['MIL, patches, DINO', 'kNN, regions, SLPD']
     words = ['slpd-table1', '--smoke', '--rows', *rows, '--columns', 'NSCLC*', '--work-dir', str(tmp_path)]
+    words += ['--set', *places]
     done = subprocess.run(
         [sys.executable, 'tools/reproduce.py', *words],
         cwd=REPO, env={**os.environ, 'OMP_NUM_THREADS': '1'}, capture_output=True, text=True, check=False,
@@ -151,6 +161,6 @@ def test_every_kind_of_stage_runs(tmp_path):
     features = tmp_path / 'smoke/features/nsclc'
     names = [{path.stem for path in (features / kind / 'bags').glob('*.h5')} for kind in ('patches', 'regions-slpd')]
     assert names[0] == names[1]
-    assert len(names[0]) == 12
+    assert len(names[0]) == 16
     scores = json.loads((tmp_path / 'smoke/slides/nsclc/knn/slpd/fold0/folds.json').read_text())
     assert set(scores['folds']) == {'0'}
