@@ -47,7 +47,8 @@ def spherical_kmeans(
         x: (S, L, C) rows, of any length.
         mask: (S, L) bool, True where a row is real; None if all are.
         num_clusters: M.
-        iterations: how often centroids are updated, at least 1. There is no early end: it would stop an accelerator.
+        iterations: how often centroids are updated, at least 1. The end comes before where nothing would change any
+            more, but on a CPU alone, as asking would stop an accelerator.
         init: Rows that become the first centroids. 'random': each at a random position, perhaps the same twice
             (ConCL, Yang et al., ECCV 2022); 'distinct': no position twice; 'kmeans++': likely far from those chosen
             before (Arthur and Vassilvitskii, 2007, with 1 − cosine as squared distance); or a tensor of
@@ -111,24 +112,32 @@ def _cluster(
         reassign: Whether labels are those of the last centroids.
     """
     sets, restarts, clusters, channels = centroids.shape
+    previous = None
     for turn in range(iterations):
-        labels, sums, counts, _ = _assign(x, mask, centroids, with_sums=True)
-        means = F.normalize(sums, dim=3, eps=1e-12)
-        if x.device.type == 'cpu' and counts.all():  # an accelerator is not asked, which would stop it
+        labels, sums, counts, score = _assign(x, mask, centroids, with_sums=True)
+        # an accelerator is not asked what would stop it
+        full = x.device.type == 'cpu' and bool(counts.all())
+        if full and previous is not None and torch.equal(labels, previous):
+            return _best(centroids, labels, score)  # nothing would change any more
+        previous, means = labels, F.normalize(sums, dim=3, eps=1e-12)
+        if full:
             centroids = means
-            continue
-        if empty == 'split':
+        elif empty == 'split':
             centroids = _halve(torch.where(counts[..., None] > 0, means, centroids), counts)
-            continue
-        if again is not None:
-            position = _draw(mask.to(x.dtype)[:, None], again[turn].expand(sets, -1))
-            centroids = _take(x, position).view(sets, restarts, clusters, channels)
-        centroids = torch.where(counts[..., None] > 0, means, centroids)
+        else:
+            if again is not None:
+                position = _draw(mask.to(x.dtype)[:, None], again[turn].expand(sets, -1))
+                centroids = _take(x, position).view(sets, restarts, clusters, channels)
+            centroids = torch.where(counts[..., None] > 0, means, centroids)
     if restarts == 1 and not reassign:
         return centroids[:, 0], labels[:, :, 0]
     nearest, _, _, score = _assign(x, mask, centroids, with_sums=False)
-    labels = nearest if reassign else labels
-    best, own = score.argmax(1), torch.arange(sets, device=x.device)
+    return _best(centroids, nearest if reassign else labels, score)
+
+
+def _best(centroids: Tensor, labels: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
+    """Centroids (S, M, C) and labels (S, L) of the start with the best score (S, R), the first of equal ones."""
+    best, own = score.argmax(1), torch.arange(len(score), device=score.device)
     return centroids[own, best], labels[own, :, best]
 
 

@@ -191,7 +191,7 @@ def _most_similar(unit: Tensor, num: int) -> tuple[Tensor, Tensor]:
             scores.masked_fill_(rows[:, None] == columns, -torch.inf)
             _keep_best(best, index, rows, scores, columns)
             # what lies below the diagonal of this tile mirrors what lies above it
-            after = columns[columns >= top + tall]
+            after = columns[max(0, top + tall - left) :]
             if len(after):
                 _keep_best(best, index, after, scores[:, len(columns) - len(after) :].T, rows)
     return best, index
