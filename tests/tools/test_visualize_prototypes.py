@@ -7,12 +7,13 @@ from small_runs import REPO, draw_slides
 from tool_modules import load_tool
 
 from histomm.datasets.transforms import read_image
+from histomm.evaluation.encoder import build_part, model_config
 from histomm.visualization.clusters import cluster_color
 from histomm.visualization.colors import rgb
 from histomm.visualization.prototypes import slide_prototypes
 from histomm.wsi.token_store import TokenStoreWriter
 
-CONFIG = str(REPO / 'configs/slpd/slpd_vit4k-xs_nsclc.py')
+CONFIG = str(REPO / 'configs/slpd/slpd_vit4k-tiny_regions.py')
 SLIDES = np.array([0, 0, 1, 1, 1, 2, 3])
 OWN = torch.tensor([1, 0, 2, 3, 3, -1, 7])
 """Regions of four slides with two prototypes each; that of the third slide is too small."""
@@ -55,8 +56,10 @@ def words(tmp_path):
     writer = TokenStoreWriter(tmp_path / 'tokens', 8, (2, 2), 'float32')
     writer.write(name, np.array([[0, 0], [128, 64]]), np.zeros((2, 4, 8), np.float32), (128, 128))
     writer.finish()
-    state = {'bank.rows': ROWS[:2], 'bank.own': torch.tensor([0, 1])}
-    torch.save({'state_dict': state}, tmp_path / 'slpd.pth')
+    cfg = model_config(CONFIG)
+    model = build_part(cfg, cfg.model.to_dict())
+    model.bank.replace(ROWS[:2], torch.tensor([0, 1]), torch.tensor([[0], [1]]), epoch=1)
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'slpd.pth')
     options = [f'train_dataloader.dataset.data_root={tmp_path}/tokens', 'model.num_prototypes=2']
     options.append('train_dataloader.dataset.dim=8')
     return [
