@@ -157,7 +157,6 @@ class TestSamples:
         assert check_dataset(report, 'd', cfg | dict(tiles=str(root / 'tiles.parquet'))).samples == 2 * 16
         assert not report.faults
 
-
     def test_the_config_differs_from_that_of_breakhis_in_the_data_alone(self):
         slides, breakhis = (
             Config.fromfile(REPO / f'configs/mpcs/mpcs_r50_{name}_ordered.py') for name in ('slides', 'breakhis')

@@ -1,10 +1,11 @@
-# BACH, part A, cut into patches that vote for the class of their image, after Chhipa et al.: 7 x 5 of 512 pixels, reduced
-# to 224; in the parts that tools/dataset_converters/bach.py draws with --parts 60 20 20. Another data set of classified
-# images changes data_root, classes, patch and overlap.
+# BACH, part A, cut into patches that vote for the class of their image, after Chhipa et al.: 7 x 5 of 512 pixels,
+# reduced to 224; in the parts that tools/dataset_converters/bach.py draws with --parts 60 20 20. Another data set of
+# classified images changes data_root, classes, patch and overlap.
 data_root = 'data/BACH'
 classes = ('Benign', 'Invasive', 'InSitu', 'Normal')
 
-# The paper names no augmentation of these data; this is that of its pre-training, after the reduction, where it costs less.
+# The paper names no augmentation of these data; this is that of its pre-training, after the reduction, where it costs
+# less.
 train_pipeline = [
     dict(type='histomm.LoadPatch'),
     dict(type='histomm.ResizeWhole', size=224),
