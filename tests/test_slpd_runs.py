@@ -1,6 +1,7 @@
 """Prototypes in real runs: when they are made, of which slides, resumed inside an epoch, on two processes."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -129,6 +130,11 @@ def test_killed_inside_an_epoch_with_prototypes_and_resumed_equals_uninterrupted
     for part in ('state_dict', 'optimizer'):
         torch.testing.assert_close(ends[0][part], ends[1][part], rtol=0, atol=0)
     assert ends[0]['state_dict']['prototype_center'].any()
+    larger = write_regions(tmp_path / 'larger', SIZES | {'e.svs': 2})
+    with pytest.raises(
+        ValueError, match='prototypes of 24 regions, the training data have 26; resume with'
+    ):
+        run(by_iteration(tmp_path / 'killed', larger, resume=True, load_from=checkpoint))
 
 
 def test_prototypes_of_another_run_are_forgotten(store, tmp_path):
@@ -252,6 +258,20 @@ def test_what_does_not_fit_is_named_before_training(store, tmp_path, options, me
         cfg.model = dict(type='histomm.DINO', **{key: cfg.model[key] for key in keys})
     with pytest.raises(ValueError, match=message):
         run(cfg, _Notes(stop=0))
+
+
+def test_other_data_than_regions_are_named():
+    tiny = dict(embed_dims=4, num_layers=1, num_heads=1, feedforward_channels=4)
+    model = MODELS.build(
+        dict(
+            type='histomm.SLPD',
+            backbone=dict(type='histomm.RegionViT', arch=tiny),
+            neck=dict(type='histomm.DINONeck', in_channels=4, hid_channels=4, bottleneck_channels=4, out_channels=4),
+        )
+    )
+    runner = SimpleNamespace(model=model, train_dataloader=SimpleNamespace(dataset=[]))
+    with pytest.raises(ValueError, match=r'the training data are list, expected histomm\.RegionTokenDataset'):
+        PrototypeHook().before_train(runner)
 
 
 @pytest.mark.parametrize(
