@@ -131,9 +131,7 @@ def test_killed_inside_an_epoch_with_prototypes_and_resumed_equals_uninterrupted
         torch.testing.assert_close(ends[0][part], ends[1][part], rtol=0, atol=0)
     assert ends[0]['state_dict']['prototype_center'].any()
     larger = write_regions(tmp_path / 'larger', SIZES | {'e.svs': 2})
-    with pytest.raises(
-        ValueError, match='prototypes of 24 regions, the training data have 26; resume with'
-    ):
+    with pytest.raises(ValueError, match='prototypes of 24 regions, the training data have 26; resume with'):
         run(by_iteration(tmp_path / 'killed', larger, resume=True, load_from=checkpoint))
 
 
