@@ -16,16 +16,16 @@ SUBTYPES = ('LUAD', 'LUSC')
 """Labels of the slides, in the order of their numbers."""
 
 MIXTURES = {
-    'LUAD': {'TUM': 0.30, 'MUC': 0.26, 'STR': 0.18, 'LYM': 0.12, 'NORM': 0.08, 'DEB': 0.06},
-    'LUSC': {'TUM': 0.30, 'MUC': 0.06, 'STR': 0.18, 'LYM': 0.12, 'NORM': 0.08, 'DEB': 0.26},
+    'LUAD': {'TUM': 0.18, 'MUC': 0.38, 'STR': 0.16, 'LYM': 0.10, 'NORM': 0.08, 'DEB': 0.10},
+    'LUSC': {'TUM': 0.50, 'MUC': 0.06, 'STR': 0.16, 'LYM': 0.10, 'NORM': 0.08, 'DEB': 0.10},
 }
 """Mean share of each tissue in the slides of a subtype."""
 
 _SLIDE_STREAM, _PATIENT_STREAM = 21, 22
-_SPACING = 10  # cells between the centres of regions of one tissue: 160 px
-_CONCENTRATION = 60.0  # of patients' shares around the mean: a share of .26 has a deviation of .06
+_SPACING = 8  # cells between the centres of regions of one tissue: 128 px
+_CONCENTRATION = 60.0  # of patients' shares around the mean: a share of .38 has a deviation of .06, one of .1 of .04
 _MONTHS, _FOLLOW_UP = 30.0, (12.0, 96.0)  # mean survival at no necrosis and no lymphocytes; end of the study
-_HAZARD = {'DEB': 8.0, 'LYM': -8.0}  # log of the hazard for a slide all of it
+_HAZARD = {'DEB': 16.0, 'LYM': -16.0}  # log of the hazard for a slide all of it
 
 
 def patient_shares(seed: int, patient: int, label: str) -> dict[str, float]:
