@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 
@@ -99,5 +100,9 @@ class PackTokens(PackViews):
 
     @staticmethod
     def _planes(image: np.ndarray) -> torch.Tensor:
-        """(h, w, D) to a contiguous (D, h, w) tensor of its own."""
-        return torch.from_numpy(np.array(image.transpose(2, 0, 1), order='C'))
+        """(h, w, D) float16 or float32 to a contiguous (D, h, w) tensor of its own."""
+        height, width, dim = image.shape
+        numbers = np.ascontiguousarray(image).reshape(-1, dim)
+        # OpenCV transposes in blocks, more than twice as fast as numpy, but knows no half precision
+        planes = cv2.transpose(numbers.view(np.uint16 if image.itemsize == 2 else np.float32))
+        return torch.from_numpy(planes.view(image.dtype).reshape(dim, height, width))
