@@ -13,6 +13,7 @@ that it names; a store can grow, by further shards and a new index.
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,9 @@ class TokenStoreWriter:
         self.settings: dict[str, Any] = json.loads(json.dumps({**(settings or {}), **own}))
         self.shard_bytes = shard_bytes
         self._claim()
-        self._stored = set(read_index(self.root).names) if self._has_index() else set()
+        self._stored: set[str] = set()
+        self._read: tuple[int, int] | None = None
+        self._indexed()
 
     def _claim(self) -> None:
         """Give the folder to the settings, or see that it has them already."""
@@ -211,6 +214,15 @@ class TokenStoreWriter:
     def _has_index(self) -> bool:
         return (self.root / INDEX).is_file()
 
+    def _indexed(self) -> set[str]:
+        """Slides in the index, which is read again if another run has written it since."""
+        if self._has_index():
+            status = (self.root / INDEX).stat()
+            written = status.st_mtime_ns, status.st_ino
+            if written != self._read:
+                self._stored, self._read = set(read_index(self.root).names), written
+        return self._stored
+
     def _lock(self, name: str) -> Path:
         return self.root / '.locks' / f'{name}.lock'
 
@@ -218,9 +230,14 @@ class TokenStoreWriter:
         """File to lock while a slide's tokens are made."""
         return self._lock(f'slides/{slide}')
 
+    def index_lock(self) -> AbstractContextManager[None]:
+        """Hold while what all runs on the folder share is written."""
+        return file_lock(self._lock(INDEX), patience=600)
+
     def has(self, slide: str) -> bool:
-        """Whether the tokens of a slide are there."""
-        return slide in self._stored or self._part(slide).is_file()
+        """Whether the tokens of a slide are there, by this run or another."""
+        # who moves a part into a shard writes the index before the part goes: looked for in this order it is not missed
+        return slide in self._stored or self._part(slide).is_file() or slide in self._indexed()
 
     def _part(self, slide: str) -> Path:
         return self.root / '.parts' / f'{slide}.npz'
@@ -259,7 +276,7 @@ class TokenStoreWriter:
             LockedError: another run has been at it for ten minutes.
             ValueError: no slide was ever written.
         """
-        with file_lock(self._lock(INDEX), patience=600):
+        with self.index_lock():
             remove_partial(self.root)
             index = read_index(self.root) if self._has_index() else empty_index(self.settings)
             stored = set(index.names)
@@ -271,7 +288,6 @@ class TokenStoreWriter:
                 raise ValueError(f'{self.root} holds no tokens of any slide; nothing to index')
             for path in parts.values():
                 path.unlink(missing_ok=True)
-            self._stored = set(index.names)
             return len(index)
 
     def _slide_of(self, path: Path) -> str:

@@ -12,12 +12,12 @@ from tile_runs import failures, files
 from tool_modules import load_tool
 
 from histomm.evaluation.feature_store import read_features
-from histomm.evaluation.region_tokens import RegionPatches, extract_tokens
+from histomm.evaluation.region_tokens import RegionPatches, SlideTokens, extract_tokens
 from histomm.models import PatchViT, RegionViT
 from histomm.wsi.locks import file_lock
 from histomm.wsi.reader import open_slide
 from histomm.wsi.tile_table import concat_tiles, read_tiles, tiles_of_slide, write_tiles
-from histomm.wsi.token_store import TokenStore
+from histomm.wsi.token_store import TokenStore, TokenStoreWriter
 
 PATCH = dict(arch=dict(embed_dims=12, num_layers=1, num_heads=2, feedforward_channels=24), img_size=16, patch_size=8)
 REGION = dict(in_channels=12, grid_size=3, arch=dict(embed_dims=8, num_layers=1, num_heads=2, feedforward_channels=16))
@@ -145,6 +145,23 @@ def test_a_bad_slide_is_named_and_stops_no_other(slides, patch_network, tokens, 
     first, second = TokenStore(tokens), TokenStore(tmp_path / 's')
     assert second.slides == first.slides
     assert np.array_equal(first.read(range(9)), second.read(range(9)))
+
+
+def test_runs_on_one_folder_keep_the_failures_of_each_other(slides, patch_network, tokens, tmp_path):
+    """A run that ends while another is on its way: neither loses a slide of the other, nor keeps one that is there."""
+    tool = load_tool('tools/wsi/extract_region_tokens.py')
+    out = tmp_path / 's'
+    shutil.copytree(tokens, out)
+    settings = TokenStore(out).settings
+    sizes = {name: settings.pop(name) for name in ('dim', 'grid', 'dtype')}
+    here, there = (TokenStoreWriter(out, *sizes.values(), settings) for _ in range(2))
+    there.write('new.tif', np.zeros((1, 2)), np.zeros((1, 16, 12)), (64, 64))
+    tool.summarise(out, there, [SlideTokens('new.tif', 'done', 1), SlideTokens('x.tif', 'failed', 1, 'cut, off')])
+    reports = [SlideTokens('new.tif', 'failed', 1, 'busy disk'), SlideTokens('y.tif', 'failed', 1, 'no mpp')]
+    tool.summarise(out, here, reports)
+    assert failures(out) == {'x.tif': 'cut, off', 'y.tif': 'no mpp'}
+    tool.summarise(out, here, [SlideTokens('a.tif', 'there', 3)])
+    assert failures(out) == {'x.tif': 'cut, off', 'y.tif': 'no mpp'}
 
 
 def test_a_slide_of_another_run_is_left_to_it(slides, patch_network, tmp_path, capsys):

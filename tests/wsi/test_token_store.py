@@ -90,6 +90,17 @@ def test_a_store_grows_and_a_run_goes_on(tmp_path):
     assert again.finish() == 8
 
 
+def test_a_writer_sees_what_another_moved_into_shards(tmp_path):
+    """Two writers of a new folder, and again of one with an index."""
+    for name in ('a.tif', 'b.tif'):
+        here = TokenStoreWriter(tmp_path / 's', 5, (2, 3), 'float32', SETTINGS)
+        there, _ = write(tmp_path / 's', {name: 1})
+        assert here.has(name)  # as a part
+        there.finish()
+        assert here.has(name)
+        assert not here.has('c.tif')
+
+
 def test_equal_tokens_give_equal_files(tmp_path):
     for name, counts in (('one', COUNTS), ('two', dict(reversed(COUNTS.items())))):
         rng = {slide: seed for seed, slide in enumerate(COUNTS)}

@@ -110,13 +110,8 @@ def run(args: argparse.Namespace) -> int:
 def summarise(out: Path, writer: TokenStoreWriter, reports: list[SlideTokens]) -> int:
     """Write the index and the list of failures, and say what became of the slides; the exit status."""
     counts = Counter(report.status for report in reports)
-    failed = sorted((report.slide, report.reason) for report in reports if report.status == 'failed')
-    if failed:
-        text = io.StringIO()
-        csv.writer(text, lineterminator='\n').writerows([('slide', 'reason'), *failed])
-        write_atomic(text.getvalue().encode(), out / FAILURES)
-    else:
-        (out / FAILURES).unlink(missing_ok=True)
+    failed = {report.slide: report.reason for report in reports if report.status == 'failed'}
+    list_failures(out / FAILURES, writer, failed)
     regions = writer.finish() if counts['done'] + counts['there'] else 0
     parts = [f'{counts["done"]} done', f'{counts["there"]} done before', f'{counts["failed"]} failed']
     parts[-1] += f' (see {out / FAILURES})' if failed else ''
@@ -124,6 +119,22 @@ def summarise(out: Path, writer: TokenStoreWriter, reports: list[SlideTokens]) -
         parts.append(f'{counts["busy"]} under way in another run')
     print(f'{len(reports)} slides: {", ".join(parts)}; {regions} regions in {out / INDEX}')
     return int(bool(failed or counts['busy']))
+
+
+def list_failures(path: Path, writer: TokenStoreWriter, failed: dict[str, str]) -> None:
+    """Add the slides that failed to those that are listed, of other runs, too; what is there by now is dropped."""
+    with writer.index_lock():
+        listed = {}
+        if path.is_file():
+            with open(path, encoding='utf-8', newline='') as file:
+                listed = {row['slide']: row['reason'] for row in csv.DictReader(file)}
+        left = sorted((slide, reason) for slide, reason in (listed | failed).items() if not writer.has(slide))
+        if left:
+            text = io.StringIO()
+            csv.writer(text, lineterminator='\n').writerows([('slide', 'reason'), *left])
+            write_atomic(text.getvalue().encode(), path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def main(argv: list[str] | None = None) -> None:
