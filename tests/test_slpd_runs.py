@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from distributed import run_two_processes
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from region_files import region_options, write_regions
 from small_runs import REPO, small_config
-from torch.nn import functional as F
 
 from histomm import functional
 from histomm.engine import PrototypeHook, latest_good_checkpoint
@@ -65,6 +65,35 @@ def run(cfg, notes=None):
     return runner, notes
 
 
+def test_settings_are_those_of_the_paper_and_its_code():
+    def read(name):
+        return Config.fromfile(str(CONFIG.parent / f'slpd_vit4k-xs_{name}.py'))
+
+    for name, prototypes, regions in (('nsclc', 4, 32), ('brca', 2, 16)):
+        cfg = read(name)
+        hook = dict(cfg.default_hooks.prototypes)
+        assert hook.pop('type') == 'histomm.PrototypeHook'
+        assert hook == dict(warm_epoch=20, min_regions=regions, crop_size=14, iterations=10, restarts=5)
+        with torch.device('meta'):
+            model = MODELS.build(cfg.model)
+        assert (model.num_prototypes, model.num_neighbors) == (prototypes, 1)
+        assert (model.alpha_intra, model.alpha_inter, model.separate_center, model.skip_first_view) == (
+            1,
+            1,
+            True,
+            False,
+        )
+        assert (model.feat, model.match, model.scope, model.neighbors) == (
+            'bottleneck', 'assignment', 'slide', 'prototypes',
+        )  # fmt: skip
+        dino = Config.fromfile(str(REPO / 'configs/hipt/dino_vit4k-xs_regions.py'))
+        for part in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'auto_scale_lr'):
+            assert cfg[part] == dino[part], part
+        assert {**dino.model, **cfg.model, 'type': 'histomm.DINO'} == {**cfg.model, **dino.model}
+    shipped, repo = dict(read('nsclc').model), dict(read('nsclc_repo').model)
+    assert {**shipped, 'match': 'argmax', 'skip_first_view': True} == repo
+
+
 def test_prototypes_are_those_of_the_teacher_at_the_start_of_the_epoch(store, tmp_path):
     """Of epoch 2 of 3: regions embedded one by one by the saved teacher, clustered and matched slide by slide."""
     cfg = config(tmp_path, store, epochs=3, **{'default_hooks.prototypes.warm_epoch': 0})
@@ -97,6 +126,10 @@ def test_prototypes_are_those_of_the_teacher_at_the_start_of_the_epoch(store, tm
     neighbors, order, _ = functional.prototype_neighbors(prototypes, valid, 1)
     expected = functional.region_targets(torch.where(labels < 0, -1, labels % 3), slide, neighbors, order)
     assert torch.equal(own['bank.others'], expected[1])
+    torch.manual_seed(99)  # what is left in the global generators does not matter
+    options = {'default_hooks.prototypes.warm_epoch': 0, 'resume': True, 'load_from': str(tmp_path / 'epoch_2.pth')}
+    again, _ = run(config(tmp_path / 'again', store, epochs=3, **options))
+    torch.testing.assert_close(dict(again.model.state_dict()), dict(own), rtol=0, atol=0)
 
 
 def by_iteration(folder, store, **options):
@@ -131,24 +164,35 @@ def test_killed_inside_an_epoch_with_prototypes_and_resumed_equals_uninterrupted
         torch.testing.assert_close(ends[0][part], ends[1][part], rtol=0, atol=0)
     assert ends[0]['state_dict']['prototype_center'].any()
     larger = write_regions(tmp_path / 'larger', SIZES | {'e.svs': 2})
-    with pytest.raises(ValueError, match='prototypes of 24 regions, the training data have 26; resume with'):
+    with pytest.raises(ValueError, match='prototypes of 24 regions, the training data have 26, or they were made of'):
         run(by_iteration(tmp_path / 'killed', larger, resume=True, load_from=checkpoint))
+    others = write_regions(tmp_path / 'others', {**SIZES, 'a.svs': 8, 'c.svs': 8})  # as many regions
+    with pytest.raises(ValueError, match='other slides, places or tokens, or with other options; resume with the data'):
+        run(by_iteration(tmp_path / 'killed', others, resume=True, load_from=checkpoint))
+    with pytest.raises(ValueError, match='other slides, places or tokens, or with other options; resume with the data'):
+        run(by_iteration(tmp_path / 'killed', store, resume=True, load_from=checkpoint, **{'model.match': 'argmax'}))
 
 
-def test_prototypes_of_another_run_are_forgotten(store, tmp_path):
-    run(config(tmp_path / 'first', store, epochs=2))
-    weights = str(tmp_path / 'first/epoch_2.pth')
+@pytest.fixture(scope='module')
+def weights(store, tmp_path_factory):
+    """A checkpoint with prototypes of its only epoch."""
+    folder = tmp_path_factory.mktemp('before')
+    run(config(folder, store))
+    return str(folder / 'epoch_1.pth')
+
+
+def test_prototypes_of_another_run_are_forgotten(store, weights, tmp_path):
     options = {'default_hooks.prototypes.warm_epoch': 0, 'load_from': weights}
-    _, notes = run(config(tmp_path / 'second', store, epochs=2, **options))
+    _, notes = run(config(tmp_path, store, epochs=2, **options))
     assert notes.epochs == [-1] * 6 + [1] * 6
 
 
 VARIANTS = {
-    'cls': {'model.feat': 'cls'},
     'global': {'model.scope': 'global', 'model.alpha_inter': 0.0},
     'regions': {'model.neighbors': 'regions', 'model.num_neighbors': 2},
     'faiss': {'default_hooks.prototypes.backend': 'faiss'},
     'no slide beside': {'default_hooks.prototypes.min_regions': 9},
+    'no region beside': {'default_hooks.prototypes.min_regions': 9, 'model.neighbors': 'regions'},
 }
 
 
@@ -156,9 +200,9 @@ VARIANTS = {
 def test_variants(store, tmp_path, name):
     runner, notes = run(config(tmp_path, store, **VARIANTS[name]))
     bank, slide = runner.model.bank, torch.from_numpy(runner.train_dataloader.dataset.region_slides)
-    assert bank.rows.shape[1] == (12 if name == 'cls' else 16)
+    assert bank.rows.shape[1] == 16
     assert all(torch.isfinite(torch.tensor(list(step.values()))).all() for step in notes.losses)
-    assert ('loss_inter' in notes.losses[0]) == (name not in ('global', 'no slide beside'))
+    assert ('loss_inter' in notes.losses[0]) == ('beside' not in name and name != 'global')
     if name == 'global':
         assert len(bank.rows) == 3 * 4
         assert (bank.own >= 0).all()  # no slide is too small
@@ -169,8 +213,9 @@ def test_variants(store, tmp_path, name):
         neighbors = bank.others[known] - 12
         assert (slide[neighbors] != slide[known][:, None]).all()
         assert (slide[neighbors] != 1).all()
-    elif name == 'no slide beside':
-        assert any('1 slides have prototypes, so each has 0 neighbours' in line for line in notes.warnings)
+    elif 'beside' in name:
+        few = f'fewer than 1 neighbours, for there are 0 other {name.split()[1]}s; loss_inter is left out'
+        assert f'1 of 1 slides with prototypes have {few}' in notes.warnings
         assert bank.others.shape == (24, 0)
         assert ((bank.own >= 0) == (slide == 0)).all()
     else:
@@ -225,10 +270,8 @@ def _two(rank, store, out, weights):
     torch.save(dict(runner.model.module.state_dict()), f'{out}/rank{rank}.pt')
 
 
-def test_two_processes_share_the_work_and_agree(store, tmp_path):
+def test_two_processes_share_the_work_and_agree(store, weights, tmp_path):
     """Both end with the same state to the bit, and with the prototypes that one process makes of the weights."""
-    run(config(tmp_path / 'before', store))
-    weights = str(tmp_path / 'before/epoch_1.pth')
     one, _ = run(config(tmp_path / 'one', store, load_from=weights))
     run_two_processes(_two, store, str(tmp_path), weights)
     first, second = (torch.load(tmp_path / f'rank{rank}.pt') for rank in range(2))
@@ -285,10 +328,19 @@ def test_wrong_arguments_are_named(options, message):
         PrototypeHook(**options)
 
 
-def test_the_vectors_of_the_backbone_have_prototypes_of_their_length(store, tmp_path):
-    """With feat='cls' a prototype is the mean of its regions, which the head takes as it takes a region."""
-    runner, _ = run(config(tmp_path, store, **{'model.feat': 'cls', 'default_hooks.checkpoint.interval': 9}))
-    lengths = runner.model.bank.rows.norm(dim=1)
-    x = runner.model.embed(runner.train_dataloader.dataset.read_tokens(range(24))[:, :, :4, :4])
-    assert lengths[lengths > 0].min() > 0.5 * F.normalize(x, dim=1).mean(0).norm() * x.norm(dim=1).min()
-    assert MODELS.get('histomm.SLPD') is type(runner.model)
+def test_prototypes_of_the_vectors_of_the_backbone_are_means_of_regions(store, tmp_path):
+    """With feat='cls': in epoch 2 those of the teacher at its start, summed region by region."""
+    options = {'model.feat': 'cls', 'default_hooks.prototypes.warm_epoch': 0}
+    runner, notes = run(config(tmp_path, store, epochs=2, **options))
+    assert set(notes.losses[6]) == {'loss', 'loss_self', 'loss_intra', 'loss_inter'}
+    model, own = runner.model, runner.model.bank.own.tolist()
+    model.load_state_dict(torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['state_dict'])
+    model.eval()
+    tokens = runner.train_dataloader.dataset.read_tokens(range(24))[:, :, :4, :4]
+    x = torch.cat([model.embed(part) for part in tokens.split(5)]).double()
+    rows = notes.rows[6]
+    assert rows.shape == (12, 12)
+    assert sorted(set(own)) == [-1, 0, 1, 2, *range(6, 12)]
+    for number in range(12):
+        members = [x[region] for region in range(24) if own[region] == number]
+        assert torch.equal(rows[number], (sum(members, torch.zeros(12).double()) / max(1, len(members))).float())

@@ -38,7 +38,7 @@ class Targets(NamedTuple):
     Attributes:
         rows: (T, C) float32 that a teacher's head maps.
         own: (N,) int64, the row of each region's prototype, −1 for none.
-        others: (N, K) int64, the rows of its neighbours, −1 for none.
+        others: (N, K) int64, the rows of its neighbours, −1 for none; K as far as there are so many.
     """
 
     rows: Tensor
@@ -60,9 +60,8 @@ def make_targets(model: 'SLPD', x: Tensor, slide: Tensor, valid: Tensor, cluster
         return _global_targets(model, x, slide, clustering)
     centroids, labels = cluster(x, slide, valid, model.num_prototypes, clustering)
     rows = centroids.flatten(0, 1)
-    neighbors, order, _ = functional.prototype_neighbors(
-        centroids, valid, model.num_neighbors if model.alpha_inter else 0, model.match
-    )
+    wanted = model.num_neighbors if model.alpha_inter and model.neighbors == 'prototypes' else 0
+    neighbors, order, _ = functional.prototype_neighbors(centroids, valid, wanted, model.match)
     own, others = functional.region_targets(labels, slide, neighbors, order)
     if model.feat == 'cls':  # the head wants vectors as long as those of the backbone
         rows = functional.member_means(x, own, len(rows))
@@ -98,7 +97,7 @@ def cluster(
         regions = np.flatnonzero(number == index)
         kmeans = faiss.Kmeans(
             x.shape[1], num_prototypes, niter=iterations, nredo=restarts, spherical=True, seed=seed,
-            min_points_per_centroid=1,
+            min_points_per_centroid=1, max_points_per_centroid=len(regions),
         )  # fmt: skip
         kmeans.train(unit[regions])
         prototypes[index] = kmeans.centroids

@@ -129,10 +129,11 @@ def nearest_elsewhere(x: Tensor, slide: Tensor, valid: Tensor, num: int) -> Tens
         x: (N, C), of any length.
         slide: (N,) slide of each region.
         valid: (N,) bool; regions without it have no neighbours and are none.
-        num: K wanted; each has min(K, regions that every slide finds elsewhere).
+        num: K wanted; K' is min(K, regions that the smallest slide finds elsewhere).
 
     Returns:
-        (N, K') int64, the nearest first, −1 for regions that are not valid. K' is 0 where a slide has all regions.
+        (N, K') int64, the nearest first, then −1 where there are fewer elsewhere; −1 for regions that are not valid. K'
+        is 0 where a slide has all regions.
 
     Raises:
         ValueError: a shape is wrong, or ``num`` is negative.
@@ -146,12 +147,13 @@ def nearest_elsewhere(x: Tensor, slide: Tensor, valid: Tensor, num: int) -> Tens
     where = valid.nonzero().squeeze(1)
     unit = F.normalize(x[where].to(torch.promote_types(x.dtype, torch.float32)), dim=1, eps=1e-12)
     own = slide[where]
-    elsewhere = len(where) - int(torch.bincount(own).max()) if len(where) else 0
+    elsewhere = len(where) - int(own.unique(return_counts=True)[1].min()) if len(where) else 0
     found = torch.full((len(x), max(0, min(num, elsewhere))), -1, device=x.device)
     if found.shape[1]:
         for part in torch.arange(len(where), device=x.device).split(max(1, ROWS // len(where))):
             scores = (unit[part] @ unit.T).masked_fill_(own[part, None] == own, -torch.inf)
-            found[where[part]] = where[scores.topk(found.shape[1], dim=1).indices]
+            values, nearest = scores.topk(found.shape[1], dim=1)
+            found[where[part]] = where[nearest].masked_fill(values == -torch.inf, -1)
     return found
 
 

@@ -15,6 +15,7 @@ class PrototypeBank(nn.Module):
         own: (N,) int64, the row of each region's own prototype, −1 for regions without one.
         others: (N, K) int64, the rows of its neighbours, −1 for regions without prototype.
         epoch: () int64, at whose start they were made, −1 for none.
+        origin: (32,) uint8, SHA-256 of the regions and options that they were made of, zeros for none.
         supplied: Whether somebody undertook to hand them over, as a hook does before training.
     """
 
@@ -22,6 +23,7 @@ class PrototypeBank(nn.Module):
     own: Tensor
     others: Tensor
     epoch: Tensor
+    origin: Tensor
 
     _NAMES = ('rows', 'own', 'others')
 
@@ -31,6 +33,7 @@ class PrototypeBank(nn.Module):
         self.register_buffer('own', torch.zeros(0, dtype=torch.long))
         self.register_buffer('others', torch.zeros(0, 0, dtype=torch.long))
         self.register_buffer('epoch', torch.tensor(-1))
+        self.register_buffer('origin', torch.zeros(32, dtype=torch.uint8))
         self.supplied = False
 
     @property
@@ -38,7 +41,7 @@ class PrototypeBank(nn.Module):
         """Whether there are prototypes."""
         return len(self.rows) > 0
 
-    def replace(self, rows: Tensor, own: Tensor, others: Tensor, epoch: int) -> None:
+    def replace(self, rows: Tensor, own: Tensor, others: Tensor, epoch: int, origin: bytes = bytes(32)) -> None:
         """Take new prototypes; see the attributes.
 
         Raises:
@@ -52,6 +55,7 @@ class PrototypeBank(nn.Module):
         for name, value in zip(self._NAMES, (rows, own, others), strict=True):
             setattr(self, name, value.to(self.epoch.device))
         self.epoch.fill_(epoch)
+        self.origin.copy_(torch.tensor(list(origin)))
 
     def clear(self) -> None:
         """Forget all prototypes."""

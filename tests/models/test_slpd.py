@@ -127,6 +127,15 @@ def test_a_centre_that_is_shared_is_that_of_dino():
     assert not model.prototype_center.any()
 
 
+def test_the_centre_of_prototypes_by_numbers():
+    """0.9 of the centre and 0.1 of the outputs; rows that are not present have no say."""
+    model = build(neck=dict(type='histomm.DINONeck', **WIDTHS | dict(out_channels=3))).float()
+    model.prototype_center.copy_(torch.tensor([0.02, 0.01, 0]))
+    outputs = torch.tensor([[[0.10, 0.02, -0.04], [7, 7, 7]]])
+    model._update_prototype_center(outputs, torch.tensor([[True, False]]))
+    torch.testing.assert_close(model.prototype_center, torch.tensor([0.028, 0.011, -0.004]))
+
+
 def test_the_first_view_can_be_left_out():
     model = build(skip_first_view=True)
     losses = model.loss(*batch([0, 1, 3]))
@@ -196,7 +205,7 @@ def test_prototypes_are_saved_and_loaded_whatever_their_number():
     other.load_state_dict(model.state_dict())
     for name, value in model.bank.state_dict().items():
         assert torch.equal(other.bank.state_dict()[name], value), name
-    assert len(other.bank.state_dict()) == 4
+    assert len(other.bank.state_dict()) == 5
     torch.testing.assert_close(other.loss(*batch([3, 2]))['loss_inter'], model.loss(*batch([3, 2]))['loss_inter'])
 
 

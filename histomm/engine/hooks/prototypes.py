@@ -1,8 +1,11 @@
 """Prototypes of slides, made anew at the start of each epoch."""
 
+import hashlib
+import json
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from mmengine.dist import all_gather, broadcast, get_dist_info
 from mmengine.hooks import Hook
@@ -36,7 +39,7 @@ class PrototypeHook(Hook):
     In a run counted in iterations an epoch is as many of them as a pass over the data takes, rounded down.
 
     Slides with too few regions get no prototypes and are no neighbours; their number and names are said once. Where
-    there are fewer slides than neighbours wanted, that is said too.
+    there are fewer slides, or regions of other slides, than neighbours wanted, that is said too.
 
     Args:
         warm_epoch: The last epoch, counted from 0, without prototypes; −1 has them from the beginning (the paper), 20
@@ -53,7 +56,7 @@ class PrototypeHook(Hook):
     Raises:
         ValueError: an argument is out of range; the model is not SLPD; the data are not regions; a crop does not fit
             their tokens, or the tokens not the model; the run ends before there are prototypes; no slide has enough
-            regions.
+            regions; the prototypes of a checkpoint are of other regions or options.
         ModuleNotFoundError: ``backend='faiss'`` without it.
     """
 
@@ -89,7 +92,7 @@ class PrototypeHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Look at model and data; keep the prototypes of a checkpoint only if they are of the epoch that goes on."""
         model, data = self._model(runner), runner.train_dataloader.dataset
-        if not all(hasattr(data, name) for name in ('read_tokens', 'region_slides', 'slide_names')):
+        if not all(hasattr(data, name) for name in ('read_tokens', 'region_slides', 'slide_names', 'store')):
             raise ValueError(
                 f'PrototypeHook: the training data are {type(data).__name__}, expected histomm.RegionTokenDataset'
             )
@@ -97,13 +100,15 @@ class PrototypeHook(Hook):
         self._slide = torch.as_tensor(data.region_slides, dtype=torch.long)
         self._valid = self._large_enough(runner, model, data.slide_names)
         self._embed(model, data, torch.arange(1))
+        self._origin = self._digest(model, data)
         kept = runner.iter > 0 and int(model.bank.epoch) == self._epoch(runner)
         if not kept:
             model.bank.clear()
-        elif len(model.bank.own) != len(self._slide):
+        elif model.bank.origin.tolist() != list(self._origin):
             raise ValueError(
                 f'PrototypeHook: the checkpoint has prototypes of {len(model.bank.own)} regions, the training data '
-                f'have {len(self._slide)}; resume with the data of that run'
+                f'have {len(self._slide)}, or they were made of other slides, places or tokens, or with other options; '
+                'resume with the data and options of that run'
             )
         self._made = self._epoch(runner) if kept else -1
         model.bank.supplied = True
@@ -149,6 +154,14 @@ class PrototypeHook(Hook):
             raise ValueError(f'PrototypeHook: the model is {type(model).__name__}, expected histomm.SLPD')
         return model
 
+    def _digest(self, model: 'SLPD', data: object) -> bytes:
+        """SHA-256 of the regions and of the options that decide which prototypes they follow."""
+        inter = model.alpha_inter > 0
+        options = [model.num_prototypes, model.num_neighbors, model.feat, model.match, model.scope, model.neighbors]
+        options += [inter, self.min_regions, self.crop_size, data.store.digest, data.slide_names]
+        places = np.column_stack([data.region_slides, data.store.coords[data.data_list.rows]])
+        return hashlib.sha256(json.dumps(options).encode() + places.astype('<i8').tobytes()).digest()
+
     def _large_enough(self, runner: Runner, model: 'SLPD', names: list[str]) -> Tensor:
         """Slides that get prototypes; says once what is left out."""
         sizes = torch.bincount(self._slide, minlength=len(names))
@@ -169,13 +182,22 @@ class PrototypeHook(Hook):
                 f'{len(small)} of {len(names)} slides have fewer than {floor} regions and get no prototypes: '
                 f'{listed}{more}'
             )
-        neighbors = min(model.num_neighbors, int(valid.sum()) - 1)
-        if model.alpha_inter and model.neighbors == 'prototypes' and neighbors < model.num_neighbors:
-            runner.logger.warning(
-                f'{int(valid.sum())} slides have prototypes, so each has {neighbors} neighbours in place of '
-                f'{model.num_neighbors}' + ('' if neighbors else '; loss_inter is left out')
-            )
+        if model.alpha_inter:
+            self._warn_of_few_neighbors(runner, model, sizes[valid])
         return valid
+
+    @staticmethod
+    def _warn_of_few_neighbors(runner: Runner, model: 'SLPD', sizes: Tensor) -> None:
+        """Say once if neighbours are fewer than wanted; ``sizes`` are those of the slides that get prototypes."""
+        wanted, regions = model.num_neighbors, model.neighbors == 'regions'
+        elsewhere = sizes.sum() - sizes if regions else torch.full_like(sizes, len(sizes) - 1)
+        few = elsewhere < wanted
+        if few.any():
+            what = ('regions' if regions else 'slides') + ('' if elsewhere.any() else '; loss_inter is left out')
+            runner.logger.warning(
+                f'{int(few.sum())} of {len(sizes)} slides with prototypes have fewer than {wanted} neighbours, for '
+                f'there are {int(elsewhere.min())} other {what}'
+            )
 
     def _make_if_due(self, runner: Runner) -> None:
         epoch = self._epoch(runner)
@@ -187,7 +209,7 @@ class PrototypeHook(Hook):
         targets = make_targets(model, x, self._slide.to(x.device), self._valid.to(x.device), self.clustering)
         for part in targets:
             broadcast(part)
-        model.bank.replace(*targets, epoch)
+        model.bank.replace(*targets, epoch, self._origin)
         self._made = epoch
         runner.logger.info(_said(epoch, targets, time.perf_counter() - begin))
 

@@ -52,8 +52,8 @@ class SLPD(DINO):
             slide there is, and there is no L_inter.
         neighbors: What L_inter has as neighbours: 'prototypes' of similar slides, or for an ablation 'regions', the K
             most similar ones of other slides.
-        separate_center: Whether the branch of prototypes has a centre of its own; False takes that of DINO, which
-            prototypes then do not move.
+        separate_center: Whether the branch of prototypes has a centre of its own; False takes that of DINO as the
+            step's large crops have already moved it, and prototypes then do not move it.
         skip_first_view: Leave the first view out of L_intra and L_inter, as the authors' code does.
         **kwargs: Of :class:`~histomm.models.DINO`.
 
