@@ -32,8 +32,9 @@ def draw_bags(
     (root / 'survival.csv').write_text('\n'.join([*times, '']))
     third = num // 3
     rows = [f'{i},{names[i]},{names[third + i]},{names[2 * third + i]}' for i in range(third)]
-    (root / 'splits').mkdir()
-    (root / 'splits/splits_0.csv').write_text('\n'.join([',train,val,test', *rows, '']))
+    for folder in ('splits', 'survival_splits'):
+        (root / folder).mkdir()
+        (root / folder / 'splits_0.csv').write_text('\n'.join([',train,val,test', *rows, '']))
     return root
 
 

@@ -1,14 +1,12 @@
 # Slides as bags of the embeddings of their regions, one slide a step, classes drawn equally often; cut by the folds of
-# HIPT or of tools/split_slides.py. A data set changes data_root and classes.
-data_root = 'data/TCGA-NSCLC'
-classes = ('LUAD', 'LUSC')
+# HIPT or of tools/split_slides.py. A data set changes data_root and classes of the three dataloaders.
 bags = dict(
     type='histomm.BagDataset',
-    data_root=data_root,
+    data_root='data/TCGA-NSCLC',
     feature_folder='region_features',
     table='slides.csv',
     split_file='splits/splits_0.csv',
-    classes=classes,
+    classes=('LUAD', 'LUSC'),
 )
 
 train_dataloader = dict(
@@ -32,6 +30,7 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(part='test', test_mode=True, **bags),
 )
+del bags
 
 val_evaluator = dict(type='histomm.ClassificationMetric')
 test_evaluator = dict(type='histomm.ClassificationMetric')

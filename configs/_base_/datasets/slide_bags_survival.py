@@ -1,7 +1,13 @@
 # Patients with the time until death, or until they were last seen, all slides of a patient in one bag. The table has
-# the columns slide, patient, time and event.
+# the columns slide, patient, time and event; the folds are those of tools/split_slides.py --survival.
 _base_ = 'slide_bags.py'
-data = dict(table='survival.csv', target='survival', unit='patient', classes=None)
+data = dict(
+    table='survival.csv',
+    split_file='survival_splits/splits_0.csv',
+    target='survival',
+    unit='patient',
+    classes=None,
+)
 train_dataloader = dict(sampler=dict(_delete_=True, type='histomm.SeededSampler'), dataset=data)
 val_dataloader = dict(dataset=data)
 test_dataloader = dict(dataset=data)
