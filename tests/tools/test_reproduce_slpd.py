@@ -1,18 +1,16 @@
 """Recipes of SLPD: published figures, what each row pre-trains and trains, and a run of every kind of stage."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 from region_stores import draw_tokens
 from tool_modules import REPO, load_tool
 
-from histomm.engine.reproduce import make_plan, read_recipe
+from histomm.engine.reproduce import Commands, Launch, Records, check_plan, make_plan, read_recipe
 from histomm.engine.reproduce.check import merged_config
 from histomm.engine.reproduce.plan import ancestors
+from histomm.engine.reproduce.table import rows
 
 COLUMNS = ('NSCLC accuracy', 'NSCLC AUC', 'BRCA accuracy', 'BRCA AUC')
 
@@ -113,7 +111,7 @@ def test_regions_are_embedded_with_the_config_that_their_training_left():
     for number in (1, 2):
         plan = make_plan(recipe(number), seeds=1)
         embedded = [run for folder, run in plan.runs.items() if '/regions-' in folder]
-        assert len(embedded) == (8 if number == 1 else 16)
+        assert len(embedded) == (8 if number == 1 else 14)
         for run in embedded:
             (pretraining,) = (plan.runs[need] for need in run.needs)
             left = f'<work>/{pretraining.folder}'
@@ -127,6 +125,13 @@ def test_tables_share_their_slpd():
     assert all(one[folder] == two[folder] for folder in shared)
 
 
+def test_numbers_of_prototypes_that_slpd_has_are_not_trained_twice():
+    cells = make_plan(recipe(2)).cells
+    for row, data in (('M = 4', 'NSCLC'), ('M = 2', 'BRCA')):
+        assert cells[row, f'{data} AUC'] == cells['SLPD', f'{data} AUC']
+    assert len({folders[0] for (_, column), folders in cells.items() if column == 'NSCLC AUC'}) == 7
+
+
 @pytest.mark.parametrize('budget', ['small', 'smoke'])
 def test_data_of_small_budgets_are_drawn(budget):
     for number in (1, 2):
@@ -134,33 +139,39 @@ def test_data_of_small_budgets_are_drawn(budget):
         assert {path for run in plan.runs.values() for path in run.data()} == set()
 
 
-def test_from_tokens_to_figures(tmp_path):
+def test_from_tokens_to_figures(tmp_path, monkeypatch):
     """Patches and regions, training and neighbours, of one data set; the other, and DINO, have the same stages.
 
-    How slides become tokens, the page of HIPT's configs is tried for.
+    All commands are run in this process. How slides become tokens, the page of HIPT's configs is tried for.
     """
     tokens = draw_tokens(tmp_path, 96, slides=16)
     table = tokens / 'slides.csv'
     table.write_text(table.read_text().replace(',A\n', ',LUAD\n').replace(',B\n', ',LUSC\n'))
     load_tool('tools/split_slides.py').main([str(table), '--folds', '4', '--out', str(tmp_path / 'splits')])
-    places = [f'nsclc-tokens={tokens}', f'nsclc-table={table}', f'nsclc-splits={tmp_path / "splits"}']
-    rows = ['MIL, patches, DINO', 'kNN, regions, SLPD']
-    words = ['slpd-table1', '--smoke', '--rows', *rows, '--columns', 'NSCLC*', '--work-dir', str(tmp_path)]
-    words += ['--set', *places]
-    done = subprocess.run(
-        [sys.executable, 'tools/reproduce.py', *words],
-        cwd=REPO, env={**os.environ, 'OMP_NUM_THREADS': '1'}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    report = (tmp_path / 'smoke/reports/slpd-table1/report.md').read_text()
-    table = [line.split(' | ') for line in report.splitlines() if line.startswith('| ')][2:]
-    assert len(table) == 2
-    assert all(re.search(r'\d \(n = 1\)$', cell) for line in table for cell in line[1::2])
-    log = (tmp_path / 'smoke/logs/pretrain--slpd--nsclc--slpd.txt').read_text()
-    assert re.search(r'prototypes', log)
-    features = tmp_path / 'smoke/features/nsclc'
-    names = [{path.stem for path in (features / kind / 'bags').glob('*.h5')} for kind in ('patches', 'regions-slpd')]
-    assert names[0] == names[1]
-    assert len(names[0]) == 16
-    scores = json.loads((tmp_path / 'smoke/slides/nsclc/knn/slpd/fold0/folds.json').read_text())
+    names = {'nsclc-tokens': str(tokens), 'nsclc-table': str(table), 'nsclc-splits': str(tmp_path / 'splits')}
+    found = read_recipe(REPO / 'configs/reproduce/slpd-table1.yaml', 'smoke', names)
+    plan = make_plan(found, None, ('MIL, patches, DINO', 'kNN, regions, SLPD'), ('NSCLC*',))
+    work = tmp_path / 'work'
+    check_plan(plan, REPO, tmp_path, work)
+    records, commands = Records(plan, REPO, tmp_path, work), Commands(REPO, tmp_path, work, Launch())
+    monkeypatch.chdir(REPO)
+    kinds = []
+    for run in records.due():
+        records.begin(run)
+        program, script, *words = commands.of(run).argv
+        assert program == 'python'
+        load_tool(script).main(words)
+        records.end(run, 1, {})
+        kinds.append(run.folder.split('/')[0])
+    assert sorted(kinds) == ['features', 'features', 'pretrain', 'slides', 'slides']
+    lines = rows(plan, records)[1]
+    assert len(lines) == 2
+    assert all(re.fullmatch(r'[\d.]+ \(n = 1\)', cell) for line in lines for cell in line[1::2])
+    (log,) = (work / 'pretrain/slpd/nsclc/slpd').glob('*/*.log')
+    assert re.search(r'prototypes', log.read_text())
+    features = work / 'features/nsclc'
+    stems = [{path.stem for path in (features / kind / 'bags').glob('*.h5')} for kind in ('patches', 'regions-slpd')]
+    assert stems[0] == stems[1]
+    assert len(stems[0]) == 16
+    scores = json.loads((work / 'slides/nsclc/knn/slpd/fold0/folds.json').read_text())
     assert set(scores['folds']) == {'0'}
