@@ -266,7 +266,8 @@ def bag_options(bags: Path, epochs: int = 1) -> dict:
         'train_cfg.max_epochs': epochs,
         'test_evaluator.bootstrap': 20,
         'default_hooks.logger.interval': 1,
-        'default_hooks.checkpoint.interval': 1,
+        'default_hooks.checkpoint.interval': 10,
+        'default_hooks.checkpoint.save_last': False,
     }
 
 

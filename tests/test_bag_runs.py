@@ -15,7 +15,7 @@ CONFIG = REPO / 'configs/nsclc/vit-wsi_region_nsclc.py'
 
 @pytest.fixture(scope='module')
 def bags(tmp_path_factory):
-    return draw_bags(tmp_path_factory.mktemp('bags'), 24)
+    return draw_bags(tmp_path_factory.mktemp('bags'), 12)
 
 
 class _StopAt(Hook):
@@ -31,7 +31,10 @@ class _StopAt(Hook):
 
 def run(folder, bags, *hooks, **options):
     cfg = small_config(CONFIG, folder, bag_options(bags, epochs=2) | {'train_cfg.val_interval': 2})
-    cfg.merge_from_dict({'train_dataloader.dataset.max_instances': 4, **options})
+    cfg.merge_from_dict(
+        {'train_dataloader.dataset.max_instances': 4, 'default_hooks.checkpoint.interval': 1, **options}
+    )
+    cfg.experiment_name = f'{folder.name}{len(options)}'  # runs of the same second are told apart by it
     runner = build_runner(cfg)
     for hook in hooks:
         runner.register_hook(hook)
@@ -43,7 +46,7 @@ def test_killed_and_resumed_equals_uninterrupted(bags, tmp_path):
     """With dropout, classes drawn with replacement, and instances drawn of larger bags."""
     expected = run(tmp_path / 'whole', bags)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / 'killed', bags, _StopAt(11))
+        run(tmp_path / 'killed', bags, _StopAt(6))
     checkpoint = str(latest_good_checkpoint(tmp_path / 'killed'))
     assert checkpoint.endswith('epoch_1.pth')
     found = run(tmp_path / 'killed', bags, resume=True, load_from=checkpoint)
@@ -62,6 +65,13 @@ def test_settings_are_those_of_hipt():
             variant = Config.fromfile(path)
             for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
                 dataset = variant[loader].dataset
+                assert dataset.split_file == 'splits/splits_0.csv'
                 assert (list(dataset.classes), dataset.part) == (classes, loader.partition('_')[0])
                 assert dataset.data_root == f'data/TCGA-{family.upper()}'
             assert variant.model.aggregator.in_channels == 192
+            assert not {'data_root', 'classes', 'bags'} & set(variant), 'nobody would read them'
+        for path in (REPO / 'configs' / family).glob('vit-wsi_[cd]*.py'):
+            variant = Config.fromfile(path)
+            for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+                assert variant[loader].dataset.split_file == 'survival_splits/splits_0.csv'
+                assert variant[loader].dataset.data_root == f'data/TCGA-{family.upper()}'

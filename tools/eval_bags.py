@@ -5,7 +5,8 @@
 
 Each fold is trained on its training part and tested on its test part after the last epoch. The table has the scores of
 the folds, their mean and standard deviation (n - 1). With --knn a slide is the mean of its instances, and the config
-tells the data alone. A stopped run goes on with the folds that are not finished.
+tells the data alone. A stopped run goes on with the folds that are not finished; those are judged anew whose settings,
+split file, table or feature files have changed since.
 """
 
 import argparse
@@ -17,10 +18,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import DATASETS
 
 from histomm.atomic_file import write_atomic
+from histomm.datasets import BagDataset
 from histomm.engine.launch import build_runner, load_config
 from histomm.evaluation.bag_knn import bag_knn_scores, slide_vectors
 
@@ -44,15 +46,31 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def read_config(args: argparse.Namespace, work_dir: Path) -> Config:
-    """The config with the data that the options name."""
+    """The config with the data that the options name.
+
+    Raises:
+        ValueError: a part has no bags, or with --knn no classes.
+    """
     cfg = load_config(args.config, str(work_dir), args.cfg_options, 'none')
     for part in PARTS:
-        dataset = cfg[f'{part}_dataloader'].dataset
+        dataset = dataset_of(cfg, part, args.knn)
         given = dict(feature_folder=args.features, table=args.table)
         if args.splits:
             given['split_file'] = str(Path(args.splits, Path(dataset.split_file).name))
         dataset.update({name: str(Path(value).absolute()) for name, value in given.items() if value})
     return cfg
+
+
+def dataset_of(cfg: Config, part: str, knn: bool) -> ConfigDict:
+    """The data set of a part, if it has what is judged here."""
+    field = f'{part}_dataloader.dataset'
+    dataset = (cfg.get(f'{part}_dataloader') or {}).get('dataset') or {}
+    kind = dataset.get('type')
+    if kind is None or not issubclass(DATASETS.get(kind) or object, BagDataset):
+        raise ValueError(f'{field} of {cfg.filename} is {kind or "missing"}, expected one of type histomm.BagDataset')
+    if knn and dataset.get('target', 'label') != 'label':
+        raise ValueError(f"{field}.target is {dataset.target!r}, expected 'label' for --knn; leave --knn out")
+    return dataset
 
 
 def fold_files(cfg: Config, wanted: list[int] | None) -> dict[int, str]:
@@ -104,12 +122,28 @@ def trained(cfg: Config) -> dict[str, float]:
     return {name.rpartition('/')[2]: float(value) for name, value in runner.test().items()}
 
 
+def digest_of(cfg: Config, k: int | None) -> str:
+    """Of all that decides about scores: settings, the bytes of table and fold, and the state of the feature files.
+
+    Args:
+        cfg: Of a fold.
+        k: Neighbours; None for training.
+    """
+    settings = cfg.to_dict()
+    datasets = {part: settings[f'{part}_dataloader']['dataset'] for part in PARTS}
+    digest = hashlib.sha256(json.dumps([settings if k is None else datasets, k], sort_keys=True, default=str).encode())
+    for dataset in datasets.values():
+        tables, features = DATASETS.build({**dataset, 'lazy_init': True}).files()
+        contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in tables]
+        states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in features]
+        digest.update(json.dumps([contents, states]).encode())
+    return digest.hexdigest()
+
+
 def scores_of_fold(args: argparse.Namespace, number: int, split_file: str) -> dict[str, float | None]:
-    """Scores of a fold, None where one is not defined; from its record where it was finished with the same settings."""
+    """Scores of a fold, None where one is not defined; from its record where nothing behind them has changed."""
     cfg = config_of_fold(args, number, split_file)
-    decides = [cfg.to_dict() if not args.knn else dict(cfg.train_dataloader.dataset), args.knn and args.k]
-    said = json.dumps(decides, sort_keys=True, default=str)
-    digest = hashlib.sha256(said.encode() + Path(split_file).read_bytes()).hexdigest()
+    digest = digest_of(cfg, args.k if args.knn else None)
     record = args.out / f'fold_{number}' / RECORD
     if record.is_file() and (kept := json.loads(record.read_text()))['settings'] == digest:
         return kept['scores']

@@ -218,6 +218,22 @@ class BagDataset(BaseDataset):
         paths = [str(files[slide]) for slide in slides]
         return dict(img_path=paths[0], paths=paths, slide=first, patient=patient, **truth[first])
 
+    def files(self) -> tuple[list[Path], list[Path]]:
+        """What the bags depend on: table and fold; and the feature files of its slides, those of all parts.
+
+        They are looked for by name, and not opened; what does not exist is left out.
+        """
+        tables = [path for path in map(self._place, (self.table, self.split_file)) if path.is_file()]
+        folder, slides = self._place(self.feature_folder), self._all_slides()
+        bags = [path for slide in slides if (path := find_bag(folder, slide))]
+        stored = [sorted(path.rglob('*')) if path.is_dir() else [path] for path in bags]  # zarr is a folder
+        return tables, [path for paths in stored for path in paths if path.is_file()]
+
+    def _all_slides(self) -> list[str]:
+        if self.split_file:
+            return [slide for slides in read_fold(self._place(self.split_file)).values() for slide in slides]
+        return [row.slide for row in read_slide_table(self._place(self.table), self.target == 'survival')]
+
     # ---- reading them
 
     def full_init(self) -> None:

@@ -57,6 +57,19 @@ def test_files_are_opened_when_a_bag_is_asked_for_or_kept_from_the_start(root):
     assert torch.equal(kept[0]['inputs'], before)
 
 
+def test_files_are_the_tables_and_those_of_the_slides_of_all_parts(root):
+    first = file_of(root, 0)
+    first.unlink()
+    stored = [first.with_suffix('.zarr') / name for name in ('features/0', 'zarr.json')]
+    for path in (*stored, root / 'region_features/other.h5'):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('x')
+    tables, features = load(root, lazy_init=True).files()
+    assert tables == [root / 'slides.csv', root / 'splits/splits_0.csv']
+    assert features == [*stored, *(file_of(root, number) for number in range(1, 12))]
+    assert load(root, part='', split_file='', lazy_init=True).files() == (tables[:1], features)
+
+
 @pytest.mark.parametrize(
     ('name', 'key'), [('{}.hdf5', 'features'), ('{}/features.h5', 'feats'), ('{}.zarr', 'features')]
 )

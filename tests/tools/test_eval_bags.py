@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+import shutil
 from collections import Counter
 
 import h5py
@@ -35,8 +37,6 @@ def split(table, root, *words):
 
 def judge(root, out, *words, **options):
     options = bag_options(root) | {'test_evaluator.bootstrap': 0, 'model.aggregator.in_channels': 16} | options
-    # the runs here are about scores: no checkpoints to be written
-    options |= {'default_hooks.checkpoint.save_last': False, 'default_hooks.checkpoint.interval': 100}
     words = [CONFIG, '--out', str(out), *map(str, words), '--cfg-options', *command_options(options)]
     load_tool('tools/eval_bags.py').main(words)
     return json.loads((out / 'folds.json').read_text())
@@ -142,12 +142,54 @@ def test_a_config_is_trained_on_each_fold_and_goes_on_where_it_was(root, tmp_pat
     assert other['folds']['0']['auc'] != 0.125, 'other settings are trained anew'
 
 
+def test_neighbours_are_taken_anew_when_data_change(root, tmp_path):
+    data = shutil.copytree(root, tmp_path / 'data')
+
+    def kept(**options):
+        found = judge(data, tmp_path / 'out', '--knn', '--folds', 0, **options)['folds']['0']['auc'] == 7
+        record = json.loads((tmp_path / 'out/fold_0/scores.json').read_text())
+        record['scores']['auc'] = 7
+        (tmp_path / 'out/fold_0/scores.json').write_text(json.dumps(record))
+        return found
+
+    assert not kept()
+    assert kept(), 'nothing has changed'
+    table, name = data / 'slides.csv', columns(data / 'splits/splits_0.csv')['test'][0]
+    text = table.read_text()
+    label = re.search(rf'{name}.svs,.*,(\w+)', text)[1]
+    before = table.stat()
+    table.write_text(re.sub(rf'({name}.svs,.*),\w+', rf'\1,{"LUAD" if label == "LUSC" else "LUSC"}', text))
+    os.utime(table, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert table.stat().st_size == before.st_size
+    assert not kept(), 'a label was corrected'
+    assert kept()
+    write_bag(data / f'region_features/{name}.h5', np.zeros((4, 16), np.float32))
+    assert not kept(), 'features were extracted anew'
+    assert not kept(**{'test_dataloader.dataset.max_instances': 2}), 'the test part is read in another way'
+    assert kept(**{'test_dataloader.dataset.max_instances': 2})
+
+
 @pytest.mark.parametrize(
     ('words', 'options', 'message'),
     [
         (('--folds', 7), {}, r'splits/splits_7\.csv does not exist; draw folds with tools/split_slides\.py'),
         (('--knn', '--k', 99), {}, 'k is 99, expected 1 to the 10 slides of the training part'),
         ((), {'train_dataloader.dataset.split_file': 'folds.csv'}, r"split_file is 'folds\.csv', expected a file with"),
+        (
+            (),
+            {'val_dataloader': None},
+            r'val_dataloader\.dataset of .*\.py is missing, expected one of type histomm\.Bag',
+        ),
+        (
+            (),
+            {'test_dataloader.dataset.type': 'mmpretrain.CUB'},
+            r'test_dataloader\.dataset of .* is mmpretrain\.CUB, expected one of type histomm\.BagDataset',
+        ),
+        (
+            ('--knn',),
+            {'test_dataloader.dataset.target': 'survival'},
+            r"test_dataloader\.dataset\.target is 'survival', expected 'label' for --knn",
+        ),
     ],
 )
 def test_wrong_use_is_told_in_one_sentence(words, options, message, root, tmp_path):
