@@ -8,6 +8,7 @@ from mmpretrain.structures import DataSample
 from histomm.functional.bags import pad_bags
 from histomm.models import BagDataPreprocessor
 from histomm.models.mil import DSMIL, BagClassifier, BagSurvival, GatedABMIL, MaxMIL, MeanMIL, ViTWSI, from_authors
+from histomm.wsi.feature_file import read_bag
 
 AGGREGATORS = {
     'max': lambda classes: MaxMIL(12, classes),
@@ -195,3 +196,51 @@ def test_survival_models_use_time_and_interval():
 def test_wrong_arguments_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+# ---- a real bag
+
+
+@pytest.fixture(scope='module')
+def real_bag(real_data):
+    """777 tiles of a slide of TCGA, with features of 512 numbers."""
+    path = real_data / 'features/mopadi/TCGA-AD-6964-01Z-00-DX1/features.h5'
+    if not path.is_file():
+        pytest.skip(f'no features of slides at {path}')
+    return torch.from_numpy(read_bag(path)[0])
+
+
+@pytest.mark.parametrize('name', ['MaxMIL', 'MeanMIL', 'GatedABMIL', 'DSMIL', 'ViTWSI'])
+def test_a_real_bag_is_trained_on_alone_and_beside_a_part_of_itself(name, real_bag):
+    """Outputs, losses and gradients of the padded batch are those of its bags, and a step down a slope goes as far."""
+    model = BagClassifier(dict(type=f'histomm.{name}', in_channels=512, num_classes=2)).eval()
+    bags, labels = [real_bag, real_bag[300:400]], [1, 0]
+    samples = [DataSample().set_gt_label(label) for label in labels]
+
+    def pack(*numbers):
+        parts = dict(inputs=[bags[number] for number in numbers], data_samples=[samples[n] for n in numbers])
+        return model.data_preprocessor(parts)
+
+    def gradients(data):
+        loss = model(**data, mode='loss')['loss']
+        return loss.item(), torch.autograd.grad(loss, list(model.parameters()))
+
+    both, alone = pack(0, 1), [pack(0), pack(1)]
+    assert both['inputs'].shape == (2, 777, 512)
+    assert both['mask'].sum(1).tolist() == [777, 100]
+    outputs = [model(**data) for data in alone]
+    assert torch.allclose(model(**both).streams[0], torch.cat([out.streams[0] for out in outputs]), atol=1e-4)
+    attention = model(**both).attention
+    for number, out in enumerate(outputs):
+        assert torch.allclose(attention[number, : len(bags[number])], out.attention[0], atol=1e-5)
+    loss, slopes = gradients(both)
+    (first, of_first), (second, of_second) = (gradients(data) for data in alone)
+    assert loss == pytest.approx((first + second) / 2, rel=1e-4)
+    for slope, one, other in zip(slopes, of_first, of_second, strict=True):
+        expected = (one + other) / 2
+        assert (slope - expected).norm() <= 1e-3 * expected.norm() + 1e-6
+    rate = 0.01 * first / sum(slope.square().sum() for slope in of_first)
+    with torch.no_grad():
+        for parameter, slope in zip(model.parameters(), of_first, strict=True):
+            parameter -= rate * slope
+    assert 1 - model(**alone[0], mode='loss')['loss'].item() / first == pytest.approx(0.01, rel=0.1)
