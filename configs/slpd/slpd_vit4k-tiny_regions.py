@@ -1,4 +1,5 @@
-# For a CPU: the small network of configs/hipt/dino_vit4k-tiny_regions.py with two prototypes a slide
+# For a CPU: the small network of configs/hipt/dino_vit4k-tiny_regions.py, with its batch of 32 and its high learning
+# rate, and two prototypes a slide
 _base_ = '../hipt/dino_vit4k-tiny_regions.py'
 model = dict(
     type='histomm.SLPD',

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -63,7 +64,8 @@ class RegionTokenDataset(BaseDataset):
 
     Raises:
         FileNotFoundError: there is no store, or no file of slides.
-        ValueError: the store is damaged or holds other tokens, or a slide of the file has no region in it.
+        ValueError: the store is damaged or holds other tokens, or a slide of the file has no region in it, or may be
+            several without suffix.
     """
 
     def __init__(
@@ -127,8 +129,13 @@ class RegionTokenDataset(BaseDataset):
         path = os.path.join(self.data_root, self.slides_file)
         path = path if os.path.isfile(path) else self.slides_file
         wanted = read_slide_names(path)
-        numbers = {str(Path(name).with_suffix('')): number for number, name in enumerate(store.slides)}
+        stems = [str(Path(name).with_suffix('')) for name in store.slides]
+        numbers = dict(zip(stems, range(len(stems)), strict=True))
         numbers |= {name: number for number, name in enumerate(store.slides)}
+        shared = {stem for stem, count in Counter(stems).items() if count > 1} - set(store.slides)
+        if unclear := [name for name in wanted if name in shared]:
+            found = ' and '.join(name for name, stem in zip(store.slides, stems, strict=True) if stem == unclear[0])
+            raise ValueError(f'RegionTokenDataset: {path} names {unclear[0]}, which may be {found}; add the suffix')
         missing = [name for name in wanted if name not in numbers]
         if missing:
             raise ValueError(

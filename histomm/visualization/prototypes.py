@@ -30,7 +30,7 @@ def slide_prototypes(rows: Tensor, own: Tensor, slides: np.ndarray, number: int)
         number: M, prototypes of a slide.
 
     Raises:
-        ValueError: there are no prototypes, other regions than the prototypes are of, or rows of no or other slides.
+        ValueError: there are no prototypes, other regions than the prototypes are of, or not M of each slide.
     """
     if not len(rows):
         raise ValueError('the checkpoint has no prototypes; they are there after the epoch that its config names')
@@ -38,9 +38,11 @@ def slide_prototypes(rows: Tensor, own: Tensor, slides: np.ndarray, number: int)
         raise ValueError(f'the prototypes are of {len(own)} regions, the data set has {len(slides)}; give its own one')
     own = own.cpu().numpy()
     labels = np.where(own >= 0, own - slides * number, -1)
-    if not ((labels >= 0) & (labels < number) | (own < 0)).all():
+    total = number * (int(slides.max()) + 1)  # rows of regions may come after them
+    if len(rows) not in (total, total + len(own)) or not ((labels >= 0) & (labels < number) | (own < 0)).all():
         raise ValueError(
-            "regions follow prototypes of other slides, as with scope='global'; only a slide's own are shown"
+            f'the prototypes are not {number} of each slide: the run had another num_prototypes than this config, or '
+            "clustered all slides together, as with scope='global', of which there is no picture"
         )
     with_some = np.unique(slides[own >= 0]).tolist()
     unit = F.normalize(rows.float(), dim=1).cpu()

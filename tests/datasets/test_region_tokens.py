@@ -121,6 +121,19 @@ def test_slides_of_a_file(places, tmp_path, name, text):
     assert len(RegionTokenDataset(places, indices=2)) == 2
 
 
+def test_slides_that_differ_in_suffix_alone(tmp_path):
+    writer = TokenStoreWriter(tmp_path / 's', 2, (1, 1))
+    for name in ('a.svs', 'a.tif', 'b', 'b.svs'):
+        writer.write(name, np.zeros((1, 2)), np.zeros((1, 1, 2)), (1, 1))
+    writer.finish()
+    listed = tmp_path / 'fold.txt'
+    listed.write_text('a.svs\nb\n')
+    assert RegionTokenDataset(tmp_path / 's', slides_file=str(listed)).slide_names == ['a.svs', 'b']
+    listed.write_text('b.svs\na\n')
+    with pytest.raises(ValueError, match=r'fold.txt names a, which may be a.svs and a.tif; add the suffix'):
+        RegionTokenDataset(tmp_path / 's', slides_file=str(listed))
+
+
 def test_what_a_data_set_refuses(places, tmp_path):
     listed = tmp_path / 'fold.txt'
     listed.write_text('one.tif\nnone.tif\n')

@@ -36,16 +36,23 @@ def test_like_prototypes_have_one_number():
 
 
 @pytest.mark.parametrize(
-    ('rows', 'own', 'message'),
+    ('rows', 'own', 'number', 'message'),
     [
-        (torch.zeros(0, 0), torch.zeros(0).long(), 'the checkpoint has no prototypes'),
-        (ROWS, OWN[:3], 'prototypes are of 3 regions, the data set has 7'),
-        (ROWS, OWN.flip(0), 'regions follow prototypes of other slides'),
+        (torch.zeros(0, 0), torch.zeros(0).long(), 2, 'the checkpoint has no prototypes'),
+        (ROWS, OWN[:3], 2, 'prototypes are of 3 regions, the data set has 7'),
+        (ROWS, OWN.flip(0), 2, "not 2 of each slide: .* another num_prototypes .* as with scope='global'"),
+        (ROWS, OWN, 3, "not 3 of each slide: .* another num_prototypes .* as with scope='global'"),
     ],
 )
-def test_prototypes_that_cannot_be_shown_are_refused(rows, own, message):
+def test_prototypes_that_cannot_be_shown_are_refused(rows, own, number, message):
     with pytest.raises(ValueError, match=message):
-        slide_prototypes(rows, own, SLIDES, 2)
+        slide_prototypes(rows, own, SLIDES, number)
+
+
+def test_rows_of_regions_after_the_prototypes_are_left_out():
+    """As with neighbors='regions'."""
+    more = slide_prototypes(torch.cat([ROWS, torch.ones(7, 2)]), OWN, SLIDES, 2)
+    assert more.cosine == slide_prototypes(ROWS, OWN, SLIDES, 2).cosine
 
 
 @pytest.fixture
