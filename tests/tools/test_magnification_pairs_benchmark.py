@@ -33,11 +33,14 @@ def test_methods_differ_in_pairs_augmentation_and_temperature_alone(tool, tmp_pa
         assert cfg.train_cfg.max_iters == 7
         assert cfg.train_dataloader.batch_size == 5
         assert cfg.model.type == 'histomm.SimCLR'
-        assert cfg.model.backbone.pop('norm_cfg').type in ('BN', 'SyncBN')
+        # grey levels from 0 to 1, as in features_of
+        assert tuple(cfg.model.data_preprocessor.mean) == (0, 0, 0)
+        assert tuple(cfg.model.data_preprocessor.std) == (255, 255, 255)
     same = ('optim_wrapper', 'param_scheduler', 'train_cfg', 'randomness')
     assert [one[name] for name in same] == [other[name] for name in same]
-    kept = ('type', 'depth', 'stem_channels', 'base_channels', 'init_cfg', 'zero_init_residual')
-    assert [one.model.backbone[name] for name in kept] == [other.model.backbone[name] for name in kept]
+    kept = ('type', 'backbone', 'neck', 'data_preprocessor')
+    assert [one.model[name] for name in kept] == [other.model[name] for name in kept]
+    assert set(one.model) == {*kept, 'temperature'} == set(other.model)
     assert one.train_dataloader.dataset.list_file == other.train_dataloader.dataset.list_file
 
 

@@ -3,8 +3,9 @@
     python tools/benchmarks/magnification_pairs.py
     python tools/benchmarks/magnification_pairs.py --data data/BreaKHis_v1 --steps 2000 --size 128 --channels 64
 
-Network, optimiser, number of steps and samples of a step are the same; pairs, augmentation and temperature are those of
-configs/mpcs/mpcs_r50_breakhis_ordered.py and configs/simclr/simclr_r18_patches.py. Seed k pre-trains on train_60 of
+Network with its projector, grey levels from 0 to 1, optimiser, number of steps and samples of a step are the same;
+pairs, augmentation and temperature are those of configs/mpcs/mpcs_r50_breakhis_ordered.py and
+configs/simclr/simclr_r18_patches.py. Seed k pre-trains on train_60 of
 fold k; a linear probe on the pooled features learns its labels, is chosen on val_20 and tested on test_20.
 """
 
@@ -57,7 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def small_config(method: str, data: Path, listed: Path, seed: int, work: Path, args: argparse.Namespace) -> Config:
-    """The method's config with the common network, optimiser and number of steps."""
+    """The method's config with the common network, grey levels, optimiser and number of steps."""
     features = 8 * args.channels
     options = {
         'randomness.seed': seed,
@@ -73,13 +74,22 @@ def small_config(method: str, data: Path, listed: Path, seed: int, work: Path, a
         'model.backbone.init_cfg': None,
         'model.backbone.stem_channels': args.channels,
         'model.backbone.base_channels': args.channels,
-        'model.neck.in_channels': features,
-        'model.neck.hid_channels': features,
+        # as the features are tested
+        'model.data_preprocessor.mean': (0, 0, 0),
+        'model.data_preprocessor.std': (255, 255, 255),
         'log_level': 'ERROR',
         'default_hooks.checkpoint.interval': -1,
         'default_hooks.checkpoint.save_last': False,
     }
     cfg = load_config(str(ROOT / 'configs' / METHODS[method]), str(work), options, 'none')
+    cfg.model.neck = dict(
+        type='mmpretrain.NonLinearNeck',
+        in_channels=features,
+        hid_channels=features,
+        out_channels=128,
+        with_last_bn_affine=False,
+        norm_cfg=dict(type='SyncBN'),
+    )
     cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=args.lr))
     cfg.param_scheduler = []
     cfg.train_cfg = dict(by_epoch=False, max_iters=args.steps)
