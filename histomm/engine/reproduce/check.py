@@ -68,8 +68,8 @@ def check_plan(plan: Plan, repo: Path, root: Path, work: Path) -> None:
 
 
 def check_data(plan: Plan, root: Path) -> None:
-    """Raise :class:`RecipeError` with every file and folder of data that is read and does not exist."""
-    places = {path.replace(ROOT, str(root)) for run in plan.runs.values() for path in run.data()}
+    """Raise :class:`RecipeError` with all data that are read, have to be there, and do not exist."""
+    places = {path.replace(ROOT, str(root)) for run in plan.runs.values() for path in run.data() - run.optional()}
     missing = sorted(place for place in places if not Path(place).exists())
     if missing:
         raise RecipeError(

@@ -50,6 +50,11 @@ class Run:
         """What it reads below :data:`ROOT`, or elsewhere outside the work directory."""
         return {text for text in (*self.args, *self.options.values()) if text.startswith((ROOT, '/'))}
 
+    def optional(self) -> set[str]:
+        """Weights that it starts from if they are there."""
+        kinds = {key for key, value in self.options.items() if value == 'histomm.PretrainedIfPresent'}
+        return {self.options.get(f'{key.removesuffix(".type")}.checkpoint', '') for key in kinds}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -99,9 +104,11 @@ def make_plan(
 
     Raises:
         RecipeError: an unknown name in braces, stages that need each other in a circle, two runs that differ in one
-            folder, or patterns that fit nothing.
+            folder, patterns that fit nothing, or more seeds than folds.
     """
     plan = Plan(recipe, recipe.seeds if seeds is None else seeds)
+    if recipe.folds and plan.seeds > recipe.folds:
+        raise _error(plan, 'seeds', f'found {plan.seeds}, but each is one of {recipe.folds} folds; choose fewer')
     for row in _chosen('rows', recipe.rows, rows, recipe):
         for column in _with_parts(_chosen('columns', recipe.columns, columns, recipe), recipe):
             stage = recipe.columns[column].stage

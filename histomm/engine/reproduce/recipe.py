@@ -31,7 +31,7 @@ STATISTICS = {
 
 _RECIPE = (
     {'title': str, 'paper': str, 'table': str, 'seeds': int, 'stages': dict, 'columns': dict, 'rows': dict},
-    {'notes': list, 'names': dict, 'budgets': dict, 'figure': dict},
+    {'notes': list, 'names': dict, 'budgets': dict, 'figure': dict, 'folds': int},
 )
 _COLUMN = {'stage': str, 'metric': str}, {'scale': (int, float), 'digits': int, 'statistic': str}
 _AVERAGE = {'average': list}, {'digits': int, 'statistic': str}
@@ -111,6 +111,7 @@ class Recipe:
         budget: Name of the budget.
         budget_note: What it cuts down; empty for :data:`FULL`.
         figure: Picture of the table, if it has one.
+        folds: Most seeds that there can be, where a seed is a fold; 0 for any number.
     """
 
     path: Path
@@ -126,6 +127,7 @@ class Recipe:
     budget: str
     budget_note: str
     figure: Curve | None = None
+    folds: int = 0
 
     def metric(self, row: str, column: str) -> str:
         """What a cell shows."""
@@ -175,7 +177,7 @@ def read_recipe(path: str | Path, budget: str = FULL, names: Mapping[str, str] =
     return Recipe(
         path, content['title'], content['paper'], content['table'], tuple(content.get('notes', ())), content['seeds'],
         {**known, **{name: _place(value, known[name]) for name, value in names.items()}}, stages, columns, rows,
-        budget, note, figure,
+        budget, note, figure, content.get('folds', 0),
     )  # fmt: skip
 
 

@@ -46,12 +46,16 @@ class Records:
     def _parts(self, run: Run) -> dict:
         command = [run.kind, run.target, *run.args, *(f'{key}={value}' for key, value in sorted(run.options.items()))]
         config = '' if run.kind == 'command' else digest_of(merged_config(run, self.repo).to_dict())
-        data = {path: self._contents.digest(self._place(path)) for path in sorted(run.data())}
+        data = {path: self._contents.digest(self._place(path)) for path in sorted(run.data() | self._own_files(run))}
         needs = {folder: digest_of(self.parts[folder]) for folder in run.needs}
         return dict(command=command, config=config, data=data, needs=needs)
 
+    def _own_files(self, run: Run) -> set[str]:
+        """Arguments of a command that are files in the repository, such as tables of folds."""
+        return {text for text in run.args if run.kind == 'command' and text and (self.repo / text).is_file()}
+
     def _place(self, path: str) -> Path:
-        return Path(path.replace(ROOT, str(self.root)))
+        return Path(path.replace(ROOT, str(self.root))) if path.startswith((ROOT, '/')) else self.repo / path
 
     def folder(self, run: Run) -> Path:
         """Where the results of a run lie."""

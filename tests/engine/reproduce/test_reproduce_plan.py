@@ -122,6 +122,25 @@ def test_all_missing_data_are_told(toy):
         check_data(plan, toy.root)
 
 
+def test_weights_that_may_be_absent_are_not_missed(toy):
+    toy.recipe['stages']['fine']['options'] |= {
+        '+init.type': 'histomm.PretrainedIfPresent', '+init.checkpoint': '{root}/weights.pth'
+    }  # fmt: skip
+    plan = toy.plan(seeds=1, rows=('first',))
+    assert '<root>/weights.pth' in plan.runs['fine/one/seed0'].data()
+    check_data(plan, toy.root)
+    before = toy.parts(plan)[1].parts['fine/one/seed0']
+    (toy.root / 'weights.pth').write_text('w')
+    assert toy.parts(plan)[1].parts['fine/one/seed0'] != before
+
+
+def test_more_seeds_than_folds_are_refused(toy):
+    toy.recipe['folds'] = 3
+    toy.plan(seeds=3)
+    with pytest.raises(RecipeError, match=r'recipe\.yaml: seeds: found 4, but each is one of 3 folds; choose fewer'):
+        toy.plan(seeds=4)
+
+
 def test_paths_that_options_cannot_hold_are_refused(toy):
     (toy.root / 'a, b').mkdir()
     toy.root = toy.root / 'a, b'

@@ -67,6 +67,17 @@ def test_changed_data_run_anew(toy):
     assert f'weights/one: the data in {toy.root}/patches/list.txt has changed since' in ' '.join(toy.said)
 
 
+def test_changed_arguments_in_the_repository_are_changed_data(toy):
+    (toy.repo / 'table.csv').write_text('1')
+    toy.recipe['stages']['weights']['args'][-1] = 'table.csv'
+    plan = toy.plan()
+    run = plan.runs['weights/one']
+    toy.parts(plan)[1].begin(run)
+    assert toy.parts(plan)[1].changes(run) == []
+    (toy.repo / 'table.csv').write_text('2')
+    assert toy.parts(plan)[1].changes(run) == [f'the data in {toy.repo}/table.csv']
+
+
 def test_data_of_the_same_size_with_other_contents_run_anew(toy):
     toy.run(rows=('first',))
     (toy.root / 'patches/list.txt').write_text('q')
