@@ -4,10 +4,12 @@ import re
 import statistics
 
 import pytest
-from tool_modules import REPO, load_tool
+from recipe_runs import run_stages
+from tool_modules import REPO
 
 from histomm.engine.reproduce import RecipeError, check_data, make_plan, read_recipe
 from histomm.engine.reproduce.check import merged_config
+from histomm.engine.reproduce.plan import ancestors
 
 ENCODERS = {'EfficientNet-b2': ('efficientnet-b2', 'efficientnet-b2'), 'ResNet-50': ('resnet50', 'r50')}
 STARTS = ('ImageNet', 'fixed pairs', 'ordered pairs', 'random pairs')
@@ -123,23 +125,53 @@ def test_weights_and_data_that_are_not_there_are_told(tmp_path):
         check_data(plan, tmp_path)
 
 
+def test_small_rows_called_imagenet_start_from_its_weights_or_at_random(tmp_path):
+    plan = make_plan(recipe('table6', 'small'))
+    for encoder, (name, _) in ENCODERS.items():
+        (folder,) = plan.cells[f'{encoder}, ImageNet', 'ILA 40X']
+        _, train, before = chain(plan, folder)
+        assert before is None
+        init = train.model.backbone.init_cfg[2]
+        assert (init.type, init.checkpoint) == (
+            'histomm.PretrainedIfPresent', f'<root>/weights/{name}_imagenet.pth'
+        )  # fmt: skip
+        (folder,) = plan.cells[f'{encoder}, ordered pairs', 'ILA 40X']
+        _, train, before = chain(plan, folder)
+        assert train.model.backbone.init_cfg[2].type == 'histomm.VerifiedPretrained'
+        assert before.model.backbone.init_cfg[2] == init | dict(prefix='backbone') or name == 'resnet50'
+        rates = [cfg.optim_wrapper.optimizer.lr for cfg in (before, train)]
+        assert rates == [0.001 if name == 'efficientnet-b2' else 0.3, 0.0005]
+    (tmp_path / 'BreaKHis_v1').mkdir()
+    check_data(plan, tmp_path)
+
+
+def test_results_of_other_validation_labels_lie_elsewhere():
+    one, other = (make_plan(recipe('table5', **names)).runs for names in ({}, dict(validation='val_20')))
+    assert not {folder for folder in set(one) & set(other) if folder.startswith(('finetune/', 'test/'))}
+
+
+@pytest.mark.parametrize('name', ['table5', 'table6', 'cross'])
+def test_there_are_as_many_seeds_as_folds(name):
+    with pytest.raises(RecipeError, match='seeds: found 6, but each is one of 5 folds'):
+        make_plan(recipe(name), seeds=6)
+
+
 # ---- whole
 
 
-def test_every_kind_of_stage_runs(tmp_path, capfd):
+def test_every_kind_of_stage_runs(tmp_path, monkeypatch):
     """Drawn, dealt out to folds, pre-trained on one, trained at 40X of it and tested at all magnifications."""
-    arguments = ['mpcs-cross', '--smoke', '--rows', 'ResNet-50, trained at 40X', '--columns', 'ILA*']
-    load_tool('tools/reproduce.py').main([*arguments, '--work-dir', str(tmp_path)])
-    table = re.search(r'^\| ResNet-50, trained at 40X \| (.+) \|$', capfd.readouterr().out, re.M)[1].split(' | ')
-    assert table[1::2] == ['–'] * 4
-    assert all(re.fullmatch(r'\d+\.\d\d \(n = 1\)', cell) for cell in table[::2])
-    log = (
-        tmp_path / 'smoke/logs/test--breakhis-train_60--resnet50--mpcs_r50_breakhis_ordered--40X--fold0.txt'
-    ).read_text()
-    assert re.search(r'Load(?:s|ed)? checkpoint .*from \S*/best_patients_pla_epoch_1\.pth', log)
-    log = (
-        tmp_path / 'smoke/logs/finetune--breakhis-train_60--resnet50--mpcs_r50_breakhis_ordered--40X--fold0.txt'
-    ).read_text()
-    assert re.search(r'pretrain/mpcs_r50_breakhis_ordered/fold0: 318 tensors are in ResNet', log)
-    log = (tmp_path / 'smoke/logs/pretrain--mpcs_r50_breakhis_ordered--fold0.txt').read_text()
-    assert 'found no none.pth, so ResNet starts at random' in log
+    monkeypatch.chdir(REPO)
+    plan = make_plan(recipe('cross', 'smoke'), rows=('EfficientNet-b2, trained at 40X',), columns=('ILA*',))
+    found = run_stages(plan, tmp_path)
+    (tested,) = {folder for (folder,) in plan.cells.values()}
+    assert tested == 'test/breakhis-train_60-val_20/efficientnet-b2/mpcs_efficientnet-b2_breakhis_ordered/40X/fold0'
+    assert all(0 <= found[tested][f'patients/ila_{x}X'] <= 1 for x in MAGNIFICATIONS)
+    trained, before = (
+        tmp_path / plan.runs[folder].folder for folder in ancestors(plan, tested) if plan.runs[folder].kind == 'train'
+    )
+    # the backbone of a checkpoint of SimCLR, of a config that looks below 'backbone' in whatever it loads
+    log = next(trained.rglob('*.log')).read_text()
+    assert re.search(rf'{before}: \d+ tensors are in EfficientNet', log)
+    assert 'found no none.pth, so EfficientNet starts at random' in next(before.rglob('*.log')).read_text()
+    assert (trained / 'best_patients_pla_epoch_1.pth').is_file()

@@ -5,9 +5,10 @@ import re
 import pytest
 import torch
 from mmpretrain.models import ResNet
+from recipe_runs import run_stages
 from tool_modules import REPO, load_tool
 
-from histomm.engine.reproduce import Commands, Launch, RecipeError, check_data, check_plan, make_plan, read_recipe
+from histomm.engine.reproduce import RecipeError, check_data, make_plan, read_recipe
 from histomm.engine.reproduce.check import merged_config
 from histomm.engine.reproduce.plan import ancestors
 
@@ -59,6 +60,29 @@ def test_figures_of_table_9_are_those_of_the_readme():
     assert list(rows['MPCS, ordered'].published.values()) == [98.18, 0.99, 0.98, 96.36, 0.97, 0.96]
 
 
+def test_columns_show_what_they_are_called():
+    """Those of Table 8 are swapped in the authors' code."""
+    expected = {
+        7: {
+            'Image val': ('bach-val', 'vote/accuracy', 100), 'Image test': ('bach-test', 'vote/accuracy', 100),
+            'Patch val': ('bach-val', 'classification/accuracy', 100),
+            'Patch test': ('bach-test', 'classification/accuracy', 100),
+        },
+        8: {'Accuracy': ('bach-test', 'vote/accuracy', 100), 'F1': ('bach-test', 'vote/macro_f1', 1)},
+        9: {
+            'Accuracy': ('ucsb', 'vote/accuracy', 100), 'Precision': ('ucsb', 'vote/macro_precision', 1),
+            'Recall': ('ucsb', 'vote/balanced_accuracy', 1), 'Accuracy, linear': ('ucsb-linear', 'vote/accuracy', 100),
+            'Precision, linear': ('ucsb-linear', 'vote/macro_precision', 1),
+            'Recall, linear': ('ucsb-linear', 'vote/balanced_accuracy', 1),
+        },
+    }  # fmt: skip
+    found = {
+        number: {name: (column.stage, column.metric, column.scale) for name, column in recipe(number).columns.items()}
+        for number in expected
+    }
+    assert found == expected
+
+
 # ---- what a row trains
 
 
@@ -87,8 +111,8 @@ def test_rows_are_pre_trained_with_their_pairs_on_breakhis_from_imagenet(number)
 def test_validation_is_not_what_is_tested_and_every_seed_has_its_split():
     plan = make_plan(recipe(7), seeds=2, rows=('MPCS, random',))
     for seed in (0, 1):
-        lists = f'<work>/data/bach-lists-60/seed{seed}'
-        assert plan.runs[f'data/bach-lists-60/seed{seed}'].args[-1] == str(seed)
+        lists = f'<work>/data/bach-lists-60/original/seed{seed}'
+        assert plan.runs[f'data/bach-lists-60/original/seed{seed}'].args[-1] == str(seed)
         for column, part in (('Image val', 'val'), ('Patch test', 'test')):
             folder = plan.cells['MPCS, random', column][seed]
             tested = merged_config(plan.runs[folder], REPO)
@@ -107,6 +131,24 @@ def test_shares_of_the_labels_are_portions_of_the_training_images():
     assert lists == [*(f'train_{count}_each.csv' for count in (3, 6, 12, 24, 36, 48)), 'train.csv']
     whole = make_plan(recipe(7), seeds=1, rows=('MPCS, fixed',), columns=('Image test',))
     assert {folder: plan.runs.get(folder) for folder in whole.runs} == whole.runs, 'the training with all labels is one'
+
+
+def test_photographs_of_another_stain_have_results_of_their_own():
+    own = {'bach-data': '/stains', 'stain': 'reinhard'}
+    one, other = (make_plan(recipe(7, **names), seeds=1).runs for names in ({}, own))
+    shared = set(one) & set(other)
+    assert all(folder.startswith('pretrain/') for folder in shared)
+    assert len(shared) == 3
+
+
+def test_rates_of_the_small_budget_suit_its_batches():
+    plan = make_plan(recipe(9, 'small'), seeds=1, rows=('MPCS, fixed',))
+    rates = {
+        run.stage: merged_config(run, REPO).optim_wrapper.optimizer.lr
+        for run in plan.runs.values()
+        if run.kind == 'train'
+    }
+    assert rates == {'pretrain': 0.15, 'ucsb-train': 0.001, 'ucsb-linear-train': 0.001}
 
 
 def test_linear_evaluation_shares_all_but_the_training():
@@ -129,30 +171,31 @@ def test_weights_of_imagenet_that_are_not_there_are_told(tmp_path):
 # ---- whole
 
 
-def run_plan(plan, work):
-    """All stages in order in this process, by the commands that the tool would start; what each returned, by folder."""
-    check_plan(plan, REPO, work / 'data', work)
-    commands, found = Commands(REPO, work / 'data', work, Launch()), {}
-    for folder, run in plan.runs.items():
-        _, script, *arguments = commands.of(run).argv
-        found[folder] = load_tool(script).main(arguments)
-    return found
-
-
-def test_a_cell_runs_whole(tmp_path, monkeypatch):
-    """Drawn, listed, pre-trained from given weights, evaluated linearly and tested, on the cells."""
+def test_cells_run_whole(tmp_path, monkeypatch):
+    """Pre-trained from given weights once; the cells of UCSB linearly, BACH with a share of the labels, both parts."""
     monkeypatch.chdir(REPO)
     torch.save(ResNet(18).state_dict(), tmp_path / 'imagenet.pth')
-    small = recipe(9, 'smoke', imagenet=str(tmp_path / 'imagenet.pth'))
-    plan = make_plan(small, rows=('MPCS, ordered',), columns=('* linear',))
-    folders = {folder for (folder,) in plan.cells.values()}
-    found = run_plan(plan, tmp_path)
-    (tested,) = folders
+    weights, row = {'imagenet': str(tmp_path / 'imagenet.pth')}, {'rows': ('MPCS, ordered',)}
+    plan = make_plan(recipe(9, 'smoke', **weights), **row, columns=('* linear',))
+    found = run_stages(plan, tmp_path)
+    (tested,) = {folder for (folder,) in plan.cells.values()}
     for column in ('Accuracy, linear', 'Precision, linear', 'Recall, linear'):
         assert 0 <= found[tested][plan.recipe.columns[column].metric] <= 1
     log = next((tmp_path / 'pretrain/mpcs/mpcs_r50_breakhis_ordered/all').rglob('*.log')).read_text()
     assert re.search(r'imagenet\.pth: \d+ tensors are in ResNet', log)
     assert (tmp_path / tested.removeprefix('test/') / 'best_classification_macro_f1_epoch_1.pth').is_file()
+
+    cell = make_plan(recipe(8, 'smoke', **weights), rows=('Ordered, 5 %',))
+    plan = make_plan(recipe(7, 'smoke', **weights, labels='train_1_each'), **row)
+    assert {folder: plan.runs.get(folder) for folder in cell.runs} == cell.runs
+    for folder in found:
+        plan.runs.pop(folder, None)
+    found = run_stages(plan, tmp_path)
+    for table in (plan, cell):
+        for (_, column), (folder,) in table.cells.items():
+            assert 0 <= found[folder][table.recipe.columns[column].metric] <= 1
+    (log,) = (tmp_path / 'finetune/bach-patches').rglob('*.log')
+    assert re.search(r'mpcs_r50_breakhis_ordered/all: \d+ tensors are in ResNet', log.read_text())
 
 
 @pytest.mark.parametrize('number', [7, 8, 9])
