@@ -121,7 +121,8 @@ def encoder_from_config(
     cfg = model_config(config, options)
     node = cfg.model.backbone.to_dict()
     own = node.pop('init_cfg', None)
-    source = resolve_checkpoint(checkpoint) if checkpoint else _named_weights(own, config)
+    source = checkpoint or _named_weights(own, config)
+    source = resolve_checkpoint(source) if source else None
     network = build_part(cfg, node)
     if source:
         entry = own if not checkpoint and isinstance(own, dict) else {}
@@ -162,7 +163,7 @@ def _named_weights(init: dict | list | None, config: str) -> str | None:
     """The local file that an ``init_cfg`` of a backbone names, if any, and if there has to be one or is."""
     entries = [init] if isinstance(init, dict) else init or []
     for entry in entries:
-        optional = entry.get('type') == 'histomm.PretrainedIfPresent' and not Path(entry['checkpoint']).is_file()
+        optional = entry.get('type') == 'histomm.PretrainedIfPresent' and not Path(entry['checkpoint']).exists()
         if entry.get('checkpoint') and not optional:
             if '://' in entry['checkpoint']:
                 raise ValueError(

@@ -94,10 +94,15 @@ def test_errors_of_configs(trained, tmp_path):
         encoder_from_config(CONFIG, None, init)
 
 
-def test_the_weights_that_a_config_names_are_taken(trained, images):
+def test_the_weights_that_a_config_names_are_taken(trained, images, tmp_path):
     init = dict(type='histomm.VerifiedPretrained', checkpoint=str(trained[0]))
     named = encoder_from_config(CONFIG, None, {'model.backbone.init_cfg': init})
-    assert torch.equal(named(images), encoder_from_config(CONFIG, trained[0])(images))
+    expected = encoder_from_config(CONFIG, trained[0])(images)
+    assert torch.equal(named(images), expected)
+    # a work directory counts, as in training
+    init = dict(type='histomm.PretrainedIfPresent', checkpoint=str(tmp_path))
+    (tmp_path / 'last_checkpoint').write_text(str(trained[0]))
+    assert torch.equal(encoder_from_config(CONFIG, None, {'model.backbone.init_cfg': init})(images), expected)
 
 
 # ---- timm
