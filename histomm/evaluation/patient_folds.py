@@ -89,7 +89,10 @@ def read_folds(path: Path, group_by: str = 'patient') -> list[FoldRow]:
         lines = list(table)
     rows = []
     for number, line in enumerate(lines, 2):
-        subtype = parse_folder(line['folder']).subtype
+        try:
+            subtype = parse_folder(line['folder']).subtype
+        except ConversionError as error:
+            raise ConversionError(f'{path}, line {number}: {error}') from error
         if line['subtype'] != subtype or line['fold'] not in tuple('01234') or line['half'] not in tuple('01'):
             raise ConversionError(
                 f'{path}, line {number}: found {",".join(str(value) for value in line.values())}, expected the subtype '

@@ -50,8 +50,8 @@ def draw_lists(
         portions: Images of each class in further training lists.
 
     Raises:
-        ConversionError: too few samples or groups, a class with fewer training images than a portion, a path twice, or
-            a sample without group where groups are kept.
+        ConversionError: fewer than two parts, a share below 1, too few samples or groups, a class with fewer training
+            images than a portion, a path twice, or a sample without group where groups are kept.
     """
     parts = parts or PARTS
     twice = [path for path, count in Counter(sample.path for sample in samples).items() if count > 1]
@@ -64,6 +64,8 @@ def draw_lists(
     if labels.dtype.kind not in 'f':
         labels = np.unique(labels, return_inverse=True)[1].astype(np.int64)
     groups = [sample.group for sample in samples] if by_group else None
+    if len(parts) < 2 or min(parts.values()) < 1:
+        raise ConversionError(f'the shares of the parts are {dict(parts)}, expected two or more, each of 1 or more')
     try:
         rows = dict(zip(parts, split_parts(labels, list(parts.values()), seed, groups), strict=True))
     except ValueError as error:

@@ -98,7 +98,7 @@ def write(path, *lines):
         (('SOB_B_F_14-1,F,0,0', 'SOB_B_F_14-1,F,0,0'), 'patient', 'names SOB_B_F_14-1 twice'),
         (('SOB_B_F_14-1,F,5,0',), 'patient', r'line 2: found SOB_B_F_14-1,F,5,0, expected .* a fold from 0 to 4'),
         (('SOB_B_F_14-1,A,0,0',), 'patient', 'expected the subtype F of the folder'),
-        (('SOB_M_F_14-1,F,0,0',), 'patient', 'SOB_M_F_14-1 is no folder of a patient of BreakHis'),
+        (('SOB_M_F_14-1,F,0,0',), 'patient', r'folds\.csv, line 2: SOB_M_F_14-1 is no folder of a patient of BreakHis'),
         (('14-1,F,0,0',), 'patient', '14-1 is no folder of a patient of BreakHis'),
     ],
 )

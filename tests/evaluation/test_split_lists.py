@@ -159,3 +159,9 @@ def test_what_is_told_of_a_split(tmp_path, capsys):
 def test_bad_samples(samples, message):
     with pytest.raises(ConversionError, match=message):
         draw_lists(samples, 0, by_group=True)
+
+
+@pytest.mark.parametrize('parts', [dict(train=60, val=0, test=40), dict(train=1)])
+def test_shares_that_are_none_are_told_as_such(parts):
+    with pytest.raises(ConversionError, match=r'^the shares of the parts are \{.*\}, expected two or more, each of 1'):
+        draw_lists(samples_of(dict(a=9)), 0, parts=parts)

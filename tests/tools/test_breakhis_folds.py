@@ -137,7 +137,7 @@ def test_bad_input_is_told_in_one_sentence(data, tmp_path, capsys):
         said = capsys.readouterr().err
         assert message in said
         assert said.count('\n') == 1
-    assert convert(data, '--check', 'none.csv') == 1
+    assert convert(data, '--check', 'none.csv', 'other.csv') == 1
     assert 'breakhis_folds: ' in (said := capsys.readouterr().err)
     assert 'none.csv' in said
     root = tmp_path / 'strange'
@@ -149,3 +149,20 @@ def test_bad_input_is_told_in_one_sentence(data, tmp_path, capsys):
     (root / 'benign/picture.png').touch()
     assert convert(root) == 1
     assert 'picture.png is no name of BreakHis' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        ('--table folds.csv --seed 0', '--table takes the folds from a table, and --seed draws them'),
+        ('--check a.csv b.csv --table folds.csv', '--check compares lists and writes nothing'),
+        ('--check a.csv b.csv --seed 0', '--check compares lists and writes nothing'),
+        ('--check a.csv b.csv --out folds', '--check compares lists and writes nothing'),
+        ('--check a.csv', 'found a.csv; give two or more, each once'),
+        ('--check a.csv ./a.csv', 'found a.csv ./a.csv; give two or more, each once'),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(tmp_path, capsys, words, message):
+    with pytest.raises(SystemExit):
+        convert(tmp_path, *words.split())
+    assert message in capsys.readouterr().err

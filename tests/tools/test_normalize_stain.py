@@ -101,3 +101,19 @@ def test_what_does_not_fit_is_told(tool, data, tmp_path, capsys):
         assert message in (said := capsys.readouterr().err)
         assert said.startswith('normalize_stain: ')
         assert not (tmp_path / 'out').exists()
+
+
+def test_replaced_images_and_targets_are_not_taken_as_done(tool, tmp_path, capsys):
+    image, target, out = tmp_path / 'data/x.png', tmp_path / 'target.png', tmp_path / 'out'
+    image.parent.mkdir()
+    for number, path in enumerate((image, target)):
+        Image.fromarray(draw_patch('NORM', 32, patient=number)).save(path)
+    arguments = (image.parent, '--out', out, '--target', target)
+    assert run(tool, *arguments) == run(tool, *arguments) == 0
+    for path in (image, target):
+        before = path.read_bytes()
+        Image.fromarray(draw_patch('STR', 32)).save(path)
+        assert run(tool, *arguments) == 1
+        assert 'holds what other data or options gave' in capsys.readouterr().err
+        path.write_bytes(before)
+    assert run(tool, *arguments) == 0

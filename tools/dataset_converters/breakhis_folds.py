@@ -41,10 +41,18 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('data', type=Path, help='data root; paths in the lists are relative to it')
     parser.add_argument('--table', type=Path, help='fold of each folder, instead of a draw')
     parser.add_argument('--group-by', choices=PATIENTS, default='patient', help='what stays together')
-    parser.add_argument('--seed', type=int, default=0, help='of the draw (default 0)')
+    parser.add_argument('--seed', type=int, help='of the draw (default 0)')
     parser.add_argument('--check', nargs='+', metavar='LIST', help='lists, by name below DATA, that share no patient')
     parser.add_argument('--out', type=Path, help='folder of the lists (default: in DATA, by --group-by)')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.table and args.seed is not None:
+        parser.error('--table takes the folds from a table, and --seed draws them; give one of them')
+    if args.check and any(value is not None for value in (args.table, args.seed, args.out)):
+        parser.error('--check compares lists and writes nothing; leave --table, --seed and --out away')
+    if args.check and len({(args.data / name).resolve() for name in args.check}) < max(2, len(args.check)):
+        parser.error(f'--check compares different lists, found {" ".join(args.check)}; give two or more, each once')
+    args.seed = args.seed or 0
+    return args
 
 
 def note_lacking(images: dict[str, BreakHisName], rows: list[FoldRow]) -> None:
@@ -64,7 +72,7 @@ def note_lacking(images: dict[str, BreakHisName], rows: list[FoldRow]) -> None:
 def check(args: argparse.Namespace) -> None:
     """Compare the lists of ``--check``, and say how many patients each has."""
     lists = {}
-    for name in dict.fromkeys(args.check):
+    for name in args.check:
         try:
             items = PatchDataset(str(args.data), name)
         except (FileNotFoundError, ValueError) as error:

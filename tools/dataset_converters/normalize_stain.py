@@ -5,7 +5,8 @@ under their names, and conversion.json. Statistics are those of the whole image,
 patches later keep what their patches differ in. Images with too little stained tissue are written as they are, and
 counted.
 
-A stopped run leaves OUT.partial, and goes on there when started again. Lists are not copied: let the converter of the
+A stopped run leaves OUT.partial, and goes on there when started again, if names and contents of the images and of the
+target are what they were. Lists are not copied: let the converter of the
 data set draw them for OUT, where the same seed gives the same split.
 """
 
@@ -45,6 +46,14 @@ def written_name(path: str) -> str:
     return str(Path(path).with_suffix('.png')) if extension(path) in LOSSY else path
 
 
+def digest(files: list[Path], names: list[str]) -> str:
+    """SHA-256 of the names and contents of files."""
+    found = hashlib.sha256()
+    for file, name in zip(files, names, strict=True):
+        found.update(f'{name}\n{hashlib.sha256(file.read_bytes()).hexdigest()}\n'.encode())
+    return found.hexdigest()
+
+
 def convert(args: argparse.Namespace) -> None:
     try:
         paths = scan_folder(str(args.data), EXTENSIONS)
@@ -54,8 +63,13 @@ def convert(args: argparse.Namespace) -> None:
     twice = [name for name, count in Counter(map(written_name, paths)).items() if count > 1]
     if twice:
         raise ConversionError(f'{args.data} has {twice[0]} as PNG and as JPEG, which would become one; rename one')
-    names = hashlib.sha256('\n'.join(paths).encode()).hexdigest()
-    recipe = dict(version=1, dataset='normalize_stain', transform=repr(transform), sha256_of_names=names)
+    recipe = dict(
+        version=2,
+        dataset='normalize_stain',
+        transform=repr(transform),
+        sha256_of_images=digest([args.data / path for path in paths], paths),
+        sha256_of_target=digest([args.target], ['']) if args.target else '',
+    )
     partial = claim(args.out, recipe)
     if partial is None:
         print(f'{args.out} holds these images already')
