@@ -53,7 +53,7 @@ def drawn(tmp_path_factory):
         'scales': draw_scales(root),
         'slides': draw_slides(root),
         'tokens': {dim: draw_tokens(root, dim) for dim in (96, 384)},
-        'bags': {family: draw_bags(root / family, 12, classes=names) for family, names in CLASSES.items()},
+        'bags': {family: draw_bags(root / family, 15, classes=names) for family, names in CLASSES.items()},
         'magnifications': draw_magnification_sets(root),
     }
 
