@@ -1,6 +1,7 @@
 """Runs the commands of the documents in one process, on drawn data and for a step where they train."""
 
 import argparse
+import glob
 import json
 import os
 import re
@@ -106,6 +107,7 @@ class Shell:
     def command(self, command: str, check_only: bool = False) -> None:
         """Run a command, or check that it could be."""
         variables, parts = words(command)
+        parts = [found for part in parts for found in sorted(glob.glob(part)) or [part]]
         if check_only and parts[0] == 'python' and parts[1] != '-c':
             self.parse(parts[1:])
         else:
