@@ -175,9 +175,12 @@ def test_killed_inside_an_epoch_with_prototypes_and_resumed_equals_uninterrupted
 
 @pytest.fixture(scope='module')
 def weights(store, tmp_path_factory):
-    """A checkpoint with prototypes of its only epoch."""
+    """A checkpoint with prototypes of its first epoch."""
     folder = tmp_path_factory.mktemp('before')
-    run(config(folder, store))
+    model = MODELS.build(config(folder, store).model)
+    model.init_weights()
+    model.bank.replace(torch.ones(12, 16), torch.zeros(24).long(), torch.zeros(24, 1).long(), 0)
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, folder / 'epoch_1.pth')
     return str(folder / 'epoch_1.pth')
 
 

@@ -51,8 +51,7 @@ def assert_equal(one, other):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize('region', [False, True], ids=['vit256', 'vit4k'])
-@pytest.mark.parametrize('head', [False, True])
+@pytest.mark.parametrize(('region', 'head'), [(False, True), (True, True), (True, False)])
 def test_there_and_back_is_the_same_file_content(region, head, tmp_path, capsys):
     state = published(region, head)
     theirs, ours, again = tmp_path / 'theirs.pth', tmp_path / 'ours.pth', tmp_path / 'again.pth'
