@@ -132,7 +132,8 @@ def digest_of(cfg: Config, k: int | None) -> str:
     settings = cfg.to_dict()
     datasets = {part: settings[f'{part}_dataloader']['dataset'] for part in PARTS}
     digest = hashlib.sha256(json.dumps([settings if k is None else datasets, k], sort_keys=True, default=str).encode())
-    for dataset in datasets.values():
+    places = ('data_root', 'feature_folder', 'table', 'split_file')  # mostly the same for all parts
+    for dataset in {str([dataset.get(name) for name in places]): dataset for dataset in datasets.values()}.values():
         tables, features = DATASETS.build({**dataset, 'lazy_init': True}).files()
         contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in tables]
         states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in features]
