@@ -164,6 +164,8 @@ class TestSamples:
         assert slides.train_dataloader.dataset.type == 'histomm.SlideMagnificationDataset'
         assert slides.train_dataloader.dataset.pipeline == breakhis.train_dataloader.dataset.pipeline
         slides.train_dataloader.dataset = breakhis.train_dataloader.dataset
+        assert (slides.train_dataloader.drop_last, breakhis.train_dataloader.drop_last) == (True, False)
+        slides.train_dataloader.drop_last = False
         assert slides._cfg_dict.to_dict() == breakhis._cfg_dict.to_dict()
 
 

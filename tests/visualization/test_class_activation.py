@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.registry import DefaultScope
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
@@ -153,7 +154,9 @@ def test_hot_where_a_dark_square_decides():
 
 def image_classifier(backbone, channels, neck=True):
     head = dict(type='LinearClsHead', in_channels=channels, num_classes=3)
-    return ImageClassifier(MODELS.build(backbone), dict(type='GlobalAveragePooling') if neck else None, head).eval()
+    # a run in a test before leaves the scope of histomm
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return ImageClassifier(MODELS.build(backbone), dict(type='GlobalAveragePooling') if neck else None, head).eval()
 
 
 @pytest.mark.parametrize(
