@@ -8,7 +8,7 @@ import torch
 from distributed import run_two_processes
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from region_files import region_options, write_regions
+from region_stores import region_options, write_regions
 from small_runs import REPO, small_config
 
 from histomm import functional

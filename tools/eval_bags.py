@@ -25,6 +25,7 @@ from histomm.atomic_file import write_atomic
 from histomm.datasets import BagDataset
 from histomm.engine.launch import build_runner, load_config
 from histomm.evaluation.bag_knn import bag_knn_scores, slide_vectors
+from histomm.models.card import file_hash
 
 PARTS = ('train', 'val', 'test')
 RECORD = 'scores.json'
@@ -135,7 +136,7 @@ def digest_of(cfg: Config, k: int | None) -> str:
     places = ('data_root', 'feature_folder', 'table', 'split_file')  # mostly the same for all parts
     for dataset in {str([dataset.get(name) for name in places]): dataset for dataset in datasets.values()}.values():
         tables, features = DATASETS.build({**dataset, 'lazy_init': True}).files()
-        contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in tables]
+        contents = [file_hash(path) for path in tables]
         states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in features]
         digest.update(json.dumps([contents, states]).encode())
     return digest.hexdigest()

@@ -10,7 +10,6 @@ downloaded.
 """
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from histomm.evaluation.encoder import Encoder, encoder_from_config
 from histomm.evaluation.extraction import Loading, Source, extract, images_source, subset, tiles_source
 from histomm.evaluation.projection import projector_from_config
 from histomm.evaluation.timm_encoder import encoder_from_timm
+from histomm.models.card import file_hash
 from histomm.models.weights import TransferError
 from histomm.wsi.feature_file import SUFFIXES
 from histomm.wsi.locks import LockedError, file_lock
@@ -127,11 +127,10 @@ def provenance(encoder: Encoder) -> dict:
     """Who made the features, and from which file the weights come."""
     made = {'commit': commit(ROOT), 'versions': versions(), 'machine': machine()}
     if encoder.checkpoint:
-        with open(encoder.checkpoint, 'rb') as file:
-            made |= {
-                'checkpoint': str(encoder.checkpoint),
-                'checkpoint_sha256': hashlib.file_digest(file, 'sha256').hexdigest(),
-            }
+        made |= {
+            'checkpoint': str(encoder.checkpoint),
+            'checkpoint_sha256': file_hash(encoder.checkpoint),
+        }
     return made
 
 

@@ -11,7 +11,6 @@ The same command again goes on where it was interrupted: what is finished is lef
 """
 
 import argparse
-import hashlib
 import io
 import json
 import sys
@@ -34,6 +33,7 @@ from histomm.evaluation.nuclei_sources import NucleiSource, find_inputs, open_so
 from histomm.evaluation.nuclei_stitching import NucleiBlock
 from histomm.evaluation.restarts import load_weights
 from histomm.evaluation.tiled_confidence import receptive_radius
+from histomm.models.card import file_hash
 from histomm.models.weights import TransferError, resolve_checkpoint
 from histomm.registry import MODELS
 from histomm.visualization.colors import YELLOW, rgb
@@ -96,10 +96,8 @@ def settle(args: argparse.Namespace, checkpoint: Path, model: BaseModel, inputs:
     Raises:
         ValueError: The folder holds results of other settings.
     """
-    with open(checkpoint, 'rb') as file:
-        sha = hashlib.file_digest(file, 'sha256').hexdigest()
     names = ('config', 'cfg_options', 'threshold', 'radii', 'mpp', 'slide_mpp', 'region', 'simplify')
-    settings = {'checkpoint_sha256': sha} | {name: getattr(args, name) for name in names}
+    settings = {'checkpoint_sha256': file_hash(checkpoint)} | {name: getattr(args, name) for name in names}
     path, kept = args.out / SETTINGS, None
     if path.is_file():
         kept = json.loads(path.read_text())

@@ -40,6 +40,5 @@ class BalancedSampler(SeededSampler):
 
     def _order(self, epoch: int) -> list[SampleIndex]:
         """The whole epoch in order, over all ranks."""
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
-        drawn = torch.multinomial(self._weights, self.size, replacement=True, generator=generator).tolist()
+        drawn = torch.multinomial(self._weights, self.size, replacement=True, generator=self._generator(epoch)).tolist()
         return [SampleIndex(index, self.seed, epoch, place) for place, index in enumerate(drawn)]

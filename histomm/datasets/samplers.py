@@ -76,12 +76,14 @@ class SeededSampler(Sampler):
         self.epoch = 0
         self._start = 0
 
+    def _generator(self, epoch: int) -> torch.Generator:
+        """One stream per (seed, epoch): a large odd multiplier keeps neighbouring seeds from sharing epochs."""
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
+
     def _order(self, epoch: int) -> list[SampleIndex]:
         """The whole epoch in order, over all ranks."""
         if self.shuffle:
-            # One stream per (seed, epoch): large odd multiplier keeps neighbouring seeds from sharing epochs.
-            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
-            indices = torch.randperm(self.size, generator=generator).tolist()
+            indices = torch.randperm(self.size, generator=self._generator(epoch)).tolist()
         else:
             indices = list(range(self.size))
         return [SampleIndex(i, self.seed, epoch) for i in indices]

@@ -216,7 +216,7 @@ def _parts(encoder: Encoder, source: Source, spans: Sequence[tuple[int, int]], l
         num_workers=loading.num_workers,
         collate_fn=_stack,
         pin_memory=loading.device.type == 'cuda',
-        worker_init_fn=_one_thread if loading.num_workers else None,
+        worker_init_fn=one_thread if loading.num_workers else None,
     )
     computed = iter(loader)
     for start, end in spans:
@@ -234,7 +234,8 @@ def _stack(images: list[Tensor]) -> Tensor:
     return torch.stack(images)
 
 
-def _one_thread(worker: int) -> None:
+def one_thread(worker: int) -> None:
+    """Keep a process of a loader to one thread; there are as many processes as there shall be threads."""
     import cv2
 
     cv2.setNumThreads(0)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from histomm.evaluation.encoder import Encoder
+from histomm.evaluation.extraction import one_thread
 from histomm.models.weights import read_checkpoint
 from histomm.wsi.locks import LockedError, file_lock
 from histomm.wsi.reader import SlideCache, mpp_of
@@ -209,7 +210,7 @@ def extract_tokens(
         batch_size=None,
         num_workers=workers,
         collate_fn=_as_it_is,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=one_thread if workers else None,
     )
     under_way: dict[str, _Slide] = {}
     try:
@@ -246,10 +247,3 @@ def _stored(writer: TokenStoreWriter, name: str, regions: TileTable, slide: _Sli
 
 def _as_it_is(region: _Region) -> _Region:
     return region
-
-
-def _one_thread(worker: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from region_files import write_regions
+from region_stores import write_regions
 from small_runs import draw_patches, draw_slides
 from tool_modules import load_tool
 

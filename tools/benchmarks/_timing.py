@@ -117,7 +117,7 @@ def provenance(repeats: int, clock: str, device: torch.device) -> str:
     """Command, commit, hardware and settings, as a markdown list."""
     load = ', '.join(f'{value:.1f}' for value in os.getloadavg())
     lines = [
-        f'Command: `{shlex.join(["python", _from_root(sys.argv[0]), *sys.argv[1:]])}`',
+        f'Command: `{command()}`',
         f'Commit: {commit(ROOT)}',
         f'Hardware: {_hardware(device)}',
         f'Software: Python {platform.python_version()}, torch {torch.__version__}',
@@ -133,6 +133,15 @@ def publish(text: str, markdown: str | None) -> None:
     if markdown:
         with open(markdown, 'a', encoding='utf-8') as file:
             file.write(f'{text}\n')
+
+
+def command() -> str:
+    """What was typed, from the root of the repository, without where the tables go."""
+    script, *args = sys.argv
+    while '--markdown' in args:
+        at = args.index('--markdown')
+        del args[at : at + 2]
+    return shlex.join(['python', _from_root(script), *args])
 
 
 def _from_root(script: str) -> str:

@@ -10,14 +10,12 @@ fold k; a linear probe on the pooled features learns its labels, is chosen on va
 """
 
 import argparse
-import shlex
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from _timing import ROOT, publish, table
+from _timing import ROOT, command, publish, table
 from mmengine.config import Config
 from torch import nn
 
@@ -173,8 +171,7 @@ def main(argv: list[str] | None = None) -> None:
     for method, both in found.items():
         mean, deviation = 100 * both.mean(axis=0), 100 * both.std(axis=0, ddof=min(1, len(both) - 1))
         lines.append([method, *(f'{m:.1f} ± {d:.1f}' for m, d in zip(mean, deviation, strict=True))])
-    command = shlex.join(['python', *sys.argv])
-    told = f'- Command: `{command}`\n- Commit: {commit(ROOT)}\n- Mean ± standard deviation of {args.seeds} folds'
+    told = f'- Command: `{command()}`\n- Commit: {commit(ROOT)}\n- Mean ± standard deviation of {args.seeds} folds'
     publish(f'{table(["", "ILA (%)", "PLA (%)"], lines)}\n\n{told}', args.markdown)
 
 

@@ -1,6 +1,7 @@
 # BACH, part A, cut into patches that vote for the class of their image, after Chhipa et al.: 7 x 5 of 512 pixels,
 # reduced to 224; in the parts that tools/dataset_converters/bach.py draws with --parts 60 20 20. Another data set of
 # classified images changes data_root, classes, patch and overlap.
+_base_ = 'labelled_patches.py'
 data_root = 'data/BACH'
 classes = ('Benign', 'Invasive', 'InSitu', 'Normal')
 
@@ -20,63 +21,22 @@ test_pipeline = [
     dict(type='histomm.ResizeWhole', size=224),
     dict(type='mmpretrain.PackInputs'),
 ]
+data = dict(type='histomm.GridPatchDataset', data_root=data_root, patch=512, overlap=0.5, classes=classes)
 
 train_dataloader = dict(
     batch_size=32,
     num_workers=8,
-    persistent_workers=True,
-    pin_memory=True,
-    drop_last=False,
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='histomm.SeededSampler', shuffle=True),
-    dataset=dict(
-        type='histomm.GridPatchDataset',
-        data_root=data_root,
-        list_file='splits_mpcs/train.csv',
-        patch=512,
-        overlap=0.5,
-        with_labels=True,
-        classes=classes,
-        pipeline=train_pipeline,
-    ),
+    dataset=dict(list_file='splits_mpcs/train.csv', pipeline=train_pipeline, **data),
 )
 val_dataloader = dict(
     batch_size=35,
     num_workers=8,
-    persistent_workers=True,
-    drop_last=False,
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='histomm.GridPatchDataset',
-        data_root=data_root,
-        list_file='splits_mpcs/val.csv',
-        patch=512,
-        overlap=0.5,
-        with_labels=True,
-        classes=classes,
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
+    dataset=dict(list_file='splits_mpcs/val.csv', pipeline=test_pipeline, **data),
 )
 test_dataloader = dict(
     batch_size=35,
     num_workers=8,
-    persistent_workers=True,
-    drop_last=False,
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='histomm.GridPatchDataset',
-        data_root=data_root,
-        list_file='splits_mpcs/test.csv',
-        patch=512,
-        overlap=0.5,
-        with_labels=True,
-        classes=classes,
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
+    dataset=dict(list_file='splits_mpcs/test.csv', pipeline=test_pipeline, **data),
 )
 
 # Patches each by itself, and images by the vote of all their patches

@@ -1,8 +1,6 @@
 # BreakHis in the folds of tools/dataset_converters/breakhis_folds.py, after Chhipa et al.: squeezed to 256 × 256, of
 # which 224 × 224 are taken, and augmented with the amounts of the pre-training
-data = dict(
-    type='histomm.PatchDataset', data_root='data/BreaKHis_v1', with_labels=True, classes=('benign', 'malignant')
-)
+_base_ = 'breakhis_classes.py'
 train_pipeline = [
     dict(type='histomm.LoadPatch'),
     dict(type='histomm.ResizeWhole', size=256),
@@ -21,33 +19,17 @@ test_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=32,
-    num_workers=4,
-    persistent_workers=True,
-    pin_memory=True,
-    drop_last=False,
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='histomm.SeededSampler', shuffle=True),
-    dataset=dict(list_file='folds_patient/fold0/train_60.csv', pipeline=train_pipeline, **data),
+    dataset=dict(list_file='folds_patient/fold0/train_60.csv', pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=32,
-    num_workers=4,
-    persistent_workers=True,
-    drop_last=False,
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(list_file='folds_patient/fold0/val_20.csv', test_mode=True, pipeline=test_pipeline, **data),
+    dataset=dict(list_file='folds_patient/fold0/val_20.csv', pipeline=test_pipeline),
 )
 test_dataloader = dict(
     batch_size=32,
-    num_workers=4,
-    persistent_workers=True,
-    drop_last=False,
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(list_file='folds_patient/fold0/test_20.csv', test_mode=True, pipeline=test_pipeline, **data),
+    dataset=dict(list_file='folds_patient/fold0/test_20.csv', pipeline=test_pipeline),
 )
 
 # Accuracy by image and patient; the class of the higher score, so of a probability above one half, is predicted
-val_evaluator = dict(type='histomm.PatientAccuracyMetric')
-test_evaluator = dict(type='histomm.PatientAccuracyMetric')
+val_evaluator = dict(_delete_=True, type='histomm.PatientAccuracyMetric')
+test_evaluator = dict(_delete_=True, type='histomm.PatientAccuracyMetric')

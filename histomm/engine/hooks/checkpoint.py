@@ -10,10 +10,10 @@ from mmengine.dist import all_reduce, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from histomm.engine.fileio import AtomicLocalBackend, remove_partial, write_atomic
+from histomm.engine.hooks.features import bare_model
 from histomm.registry import HOOKS
 
 RESUMABLE = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
@@ -91,7 +91,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 def _refuse_nonfinite(runner: Runner, checkpoint: str) -> None:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner)
     bad = [name for name, weight in model.named_parameters() if weight.requires_grad and not weight.isfinite().all()]
     flag = torch.tensor([len(bad)])
     all_reduce(flag, op='max')

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from PIL import Image
 
 from histomm import functional
 from histomm.datasets.transforms import LoadPatch
 from histomm.engine.fileio import write_atomic
+from histomm.engine.hooks.features import bare_model
 from histomm.registry import HOOKS
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class ConfidenceRecorder(Hook):
         """Read the image; record it unless the run is resumed."""
         from histomm.models import PatchContrast  # not above: hooks come without mmdet, which all models together bring
 
-        model = _model(runner)
+        model = bare_model(runner)
         dataset = runner.train_dataloader.dataset
         if not isinstance(model, PatchContrast):
             raise ValueError(
@@ -85,7 +85,7 @@ class ConfidenceRecorder(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Record every ``interval`` epochs, and at the end."""
         if is_main_process() and (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
-            self._record(runner, _model(runner), runner.epoch + 1)
+            self._record(runner, bare_model(runner), runner.epoch + 1)
 
     @torch.no_grad()
     def _record(self, runner: Runner, model: 'PatchContrast', epoch: int) -> None:
@@ -113,7 +113,3 @@ class ConfidenceRecorder(Hook):
         content = io.BytesIO()
         np.savez_compressed(content, **record)
         write_atomic(content.getvalue(), Path(runner.work_dir, FOLDER, f'epoch_{epoch:04d}.npz'))
-
-
-def _model(runner: Runner) -> torch.nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -1,4 +1,4 @@
-"""What the monitors share: finding the backbone and pooling its output."""
+"""What hooks share: finding the model, parts of it such as the backbone, and pooling what these give."""
 
 from typing import Any
 
@@ -7,13 +7,18 @@ from mmengine.runner import Runner
 from torch import Tensor, float32, nn
 
 
+def bare_model(runner: Runner) -> nn.Module:
+    """The runner's model, out of any distributed wrapper."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
 def find_module(runner: Runner, path: str) -> nn.Module:
     """The submodule ``path`` (dotted) of the runner's model, within any distributed wrapper.
 
     Raises:
         ValueError: the model has no such submodule.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner)
     try:
         return model.get_submodule(path)
     except AttributeError:

@@ -8,12 +8,11 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import all_gather, get_dist_info
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from histomm.engine.hooks.features import find_module, pool_features
+from histomm.engine.hooks.features import bare_model, find_module, pool_features
 from histomm.evaluation import knn_predict
 from histomm.randomness import preserved_randomness
 from histomm.registry import DATASETS, HOOKS
@@ -164,7 +163,7 @@ class OnlineKNNHook(Hook):
 
 
 def _statistics(runner: Runner) -> tuple[Tensor, Tensor]:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner)
     preprocessor = getattr(model, 'data_preprocessor', None)
     if getattr(preprocessor, 'mean', None) is None or getattr(preprocessor, 'std', None) is None:
         raise ValueError(

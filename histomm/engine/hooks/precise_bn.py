@@ -6,11 +6,11 @@ from itertools import islice
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from histomm.engine.hooks.features import bare_model
 from histomm.randomness import preserved_randomness
 from histomm.registry import HOOKS
 
@@ -53,7 +53,7 @@ class PreciseBNHook(Hook):
 
     @torch.no_grad()
     def _update(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner)
         layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
         if not layers:
             return

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather, broadcast, get_dist_info
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor
 
+from histomm.engine.hooks.features import bare_model
 from histomm.engine.hooks.online_knn import evaluating
 from histomm.engine.slide_clustering import BACKENDS, Clustering, Targets, make_targets, require_faiss
 from histomm.registry import HOOKS
@@ -149,7 +149,7 @@ class PrototypeHook(Hook):
     def _model(runner: Runner) -> 'SLPD':
         from histomm.models import SLPD  # not above: hooks come without mmdet, which all models together bring
 
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner)
         if not isinstance(model, SLPD):
             raise ValueError(f'PrototypeHook: the model is {type(model).__name__}, expected histomm.SLPD')
         return model
