@@ -57,7 +57,7 @@ $(STAMPS)/mmcv: $(STAMPS)/key requirements/mminstall.txt tools/setup/install_mmc
 
 $(STAMPS)/packages: $(STAMPS)/mmcv $(wildcard requirements/*.txt)
 	$(INSTALL) -r requirements/mminstall.txt -r requirements/runtime.txt -r requirements/detection.txt -r requirements/optional.txt -r requirements/tests.txt
-	$(INSTALL) --no-deps -r requirements/nodeps.txt
+	$(INSTALL) --no-deps -r requirements/nodeps.txt -r requirements/peers.txt
 	touch $@
 
 $(STAMPS)/histomm: $(STAMPS)/packages setup.py pyproject.toml MANIFEST.in histomm/version.py

@@ -126,7 +126,7 @@ def test_every_requirement_has_a_tried_version(repo):
     tried = read(repo, 'constraints')
     wanted = {
         name
-        for file in ('build', 'mminstall', 'nodeps', 'runtime', 'detection', 'optional', 'tests')
+        for file in ('build', 'mminstall', 'nodeps', 'runtime', 'detection', 'optional', 'peers', 'tests')
         for name in read(repo, file)
     }
     assert wanted <= set(tried)
@@ -147,7 +147,7 @@ def test_everything_imported_is_required(repo):
                 imported |= {alias.name.partition('.')[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 imported.add(node.module.partition('.')[0])
-    files = ('build', 'mminstall', 'nodeps', 'runtime', 'detection', 'optional')
+    files = ('build', 'mminstall', 'nodeps', 'runtime', 'detection', 'optional', 'peers')
     required = {name for file in files for name in read(repo, file)}
     local = {path.stem for path in (repo / 'tools').rglob('*.py')} | {'histomm', *sys.stdlib_module_names}
     distributions = packages_distributions()
