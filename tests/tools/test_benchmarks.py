@@ -1,6 +1,8 @@
 """The benchmarks compare like with like, their reckoning is right, and each runs. Nothing here asserts a time."""
 
+import argparse
 import importlib.util
+import json
 import re
 import sys
 from functools import partial
@@ -135,14 +137,45 @@ def test_processor_time_of_an_accelerator_is_an_error(timing):
         timing.make_clock('cpu', torch.device('meta'))
 
 
+def outputs(**given):
+    return argparse.Namespace(**{'markdown': None, 'json': None, **given})
+
+
 def test_markdown_is_appended(timing, tmp_path, capsys):
     page = tmp_path / 'page.md'
     for title in ('one', 'two'):
-        timing.publish(timing.table([title, 'x'], [['row', '3']]), str(page))
+        timing.publish(timing.table([title, 'x'], [['row', '3']]), outputs(markdown=str(page)), {})
     assert page.read_text() == capsys.readouterr().out
     assert page.read_text().splitlines() == [
         '| one | x |', '| --- | --: |', '| row | 3 |', '| two | x |', '| --- | --: |', '| row | 3 |',
     ]  # fmt: skip
+
+
+def test_figures_are_written_with_their_origin(timing, tmp_path, monkeypatch):
+    where = tmp_path / 'new' / 'figures.json'
+    typed = ['made_up.py', '--batch', '3', '--json', str(where), '--markdown', 'page.md']
+    monkeypatch.setattr(sys, 'argv', typed)
+    args = outputs(json=str(where), repeats=3, clock='wall', device=torch.device('cpu'))
+    results = {'step, ms': timing.spread([2, 1, 4]), 'held, MiB': timing.exactly(7.5)}
+    timing.publish('text', args, results)
+    found = json.loads(where.read_text())
+    assert found.pop('results') == {
+        'step, ms': {'low': 1, 'median': 2, 'high': 4},
+        'held, MiB': {'low': 7.5, 'median': 7.5, 'high': 7.5},
+    }
+    assert found['command'] == 'python made_up.py --batch 3'
+    assert found['timing'].startswith('wall time, threads: ')
+    assert list(found) == ['command', 'commit', 'hardware', 'software', 'timing']
+    assert list(where.parent.iterdir()) == [where]
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'), [('step', 1.0, 'names no unit'), ('step, ms', float('inf'), 'not JSON compliant')]
+)
+def test_figures_without_a_unit_or_a_finite_value_are_refused(timing, tmp_path, key, value, message):
+    with pytest.raises(ValueError, match=message):
+        timing.publish('text', outputs(json=str(tmp_path / 'figures.json')), {key: timing.exactly(value)})
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(('batch', 'channels', 'side'), [(1, 1, 1), (3, 5, 4), (2, 3, 7)])

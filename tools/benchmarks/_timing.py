@@ -1,10 +1,11 @@
-"""What the benchmarks share: calls timed in turns, ratios pair by pair, and where a table was measured.
+"""What the benchmarks share: calls timed in turns, ratios pair by pair, and where a figure was measured.
 
 On a machine that does other work too, two figures taken one after the other cannot be divided: the load has changed
 between them. So the calls run in turns, A B A B, and a ratio is taken within each turn.
 """
 
 import argparse
+import json
 import os
 import platform
 import shlex
@@ -17,10 +18,12 @@ from typing import NamedTuple
 
 import torch
 
+from histomm.atomic_file import write_atomic
 from histomm.engine.provenance import commit, processor
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCKS = ('cpu', 'wall')
+OUTPUTS = ('--markdown', '--json')
 
 
 class Spread(NamedTuple):
@@ -32,13 +35,22 @@ class Spread(NamedTuple):
 
     def text(self, digits: int = 2, scale: float = 1) -> str:
         """``median (low to high)``, each times ``scale``."""
-        low, median, high = (f'{value * scale:,.{digits}f}' for value in self)
+        low, median, high = (f'{value:,.{digits}f}' for value in self.scaled(scale))
         return f'{median} ({low} to {high})'
+
+    def scaled(self, factor: float) -> 'Spread':
+        """In another unit."""
+        return Spread(*(value * factor for value in self))
 
 
 def spread(values: Sequence[float]) -> Spread:
     """Spread of at least one value."""
     return Spread(min(values), statistics.median(values), max(values))
+
+
+def exactly(value: float) -> Spread:
+    """Spread of what was measured once, such as memory or bytes."""
+    return Spread(value, value, value)
 
 
 def ratios(numerator: Sequence[float], denominator: Sequence[float]) -> Spread:
@@ -88,9 +100,15 @@ def in_turns(
 
 
 def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
-    """Options of every benchmark."""
+    """Options of every benchmark that measures time."""
     parser.add_argument('--repeats', type=int, default=repeats, help='turns that count (default: %(default)s)')
+    add_output_options(parser)
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Where :func:`publish` writes, besides printing."""
     parser.add_argument('--markdown', metavar='FILE', help='also append the tables to this file')
+    parser.add_argument('--json', metavar='FILE', help='also write figures and their origin to this file')
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
@@ -115,32 +133,63 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def provenance(repeats: int, clock: str, device: torch.device) -> str:
     """Command, commit, hardware and settings, as a markdown list."""
-    load = ', '.join(f'{value:.1f}' for value in os.getloadavg())
-    lines = [
-        f'Command: `{command()}`',
-        f'Commit: {commit(ROOT)}',
-        f'Hardware: {_hardware(device)}',
-        f'Software: Python {platform.python_version()}, torch {torch.__version__}',
-        f'Timing: {clock} time, threads: {torch.get_num_threads()}, {repeats} turns after one that does not count; '
-        f'median (lowest to highest); load averages at the end {load}',
-    ]
-    return '\n'.join(f'- {line}' for line in lines)
+    found = origin(device, repeats, clock)
+    found['command'] = f'`{found["command"]}`'
+    return '\n'.join(f'- {name.capitalize()}: {value}' for name, value in found.items())
 
 
-def publish(text: str, markdown: str | None) -> None:
-    """Print ``text`` and append it to the file ``markdown``, if one is named."""
+def origin(device: torch.device, repeats: int | None = None, clock: str = 'cpu') -> dict[str, str]:
+    """Command, commit, hardware, software and, where times were taken in ``repeats`` turns, how."""
+    found = {
+        'command': command(),
+        'commit': commit(ROOT),
+        'hardware': _hardware(device),
+        'software': f'Python {platform.python_version()}, torch {torch.__version__}',
+    }
+    if repeats is not None:
+        load = ', '.join(f'{value:.1f}' for value in os.getloadavg())
+        found['timing'] = (
+            f'{clock} time, threads: {torch.get_num_threads()}, {repeats} turns after one that does not count; '
+            f'median (lowest to highest); load averages at the end {load}'
+        )
+    return found
+
+
+def publish(text: str, args: argparse.Namespace, results: Mapping[str, Spread]) -> None:
+    """Print ``text``, append it to the file ``args.markdown`` and write ``args.json``, where they are named.
+
+    Args:
+        text: Tables and :func:`provenance`.
+        args: Options of :func:`add_output_options`, and ``repeats``, ``clock`` and ``device`` where there are such.
+        results: Figures by ``'<what>, <unit>'``, such as ``'PLM step, ms'`` or ``'TIFF file to tensor, ratio'``; the
+            ratio that a page claims is among them.
+
+    Raises:
+        ValueError: a key names no unit, or a figure is not finite.
+    """
+    for key in results:
+        if ', ' not in key:
+            raise ValueError(f'result {key!r} names no unit, expected <what>, <unit>')
     print(text)
-    if markdown:
-        with open(markdown, 'a', encoding='utf-8') as file:
+    if args.markdown:
+        with open(args.markdown, 'a', encoding='utf-8') as file:
             file.write(f'{text}\n')
+    if args.json:
+        given = vars(args)
+        device = given.get('device') or torch.device('cpu')
+        found = origin(device, given.get('repeats'), given.get('clock') or 'cpu')
+        figures = {key: value._asdict() for key, value in results.items()}
+        written = json.dumps({**found, 'results': figures}, indent=2, ensure_ascii=False, allow_nan=False)
+        write_atomic(f'{written}\n'.encode(), args.json)
 
 
 def command() -> str:
     """What was typed, from the root of the repository, without where the tables go."""
     script, *args = sys.argv
-    while '--markdown' in args:
-        at = args.index('--markdown')
-        del args[at : at + 2]
+    for option in OUTPUTS:
+        while option in args:
+            at = args.index(option)
+            del args[at : at + 2]
     return shlex.join(['python', _from_root(script), *args])
 
 

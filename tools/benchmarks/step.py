@@ -20,7 +20,18 @@ from typing import NamedTuple
 from unittest import mock
 
 import torch
-from _timing import add_device_options, add_options, in_turns, provenance, publish, ratios, set_up_device, spread, table
+from _timing import (
+    Spread,
+    add_device_options,
+    add_options,
+    in_turns,
+    provenance,
+    publish,
+    ratios,
+    set_up_device,
+    spread,
+    table,
+)
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmpretrain.structures import DataSample
@@ -195,13 +206,15 @@ def timed_step(method: Method, clock: Callable[[], float]) -> dict[str, float]:
     return {part: timer.seconds[part] for part in PARTS if part in timer.seconds}
 
 
-def whole_steps(methods: dict[str, Method], repeats: int, clock: Callable[[], float]) -> str:
-    """Table of whole steps and their ratios to MoCo-v2's."""
+def whole_steps(methods: dict[str, Method], repeats: int, clock: Callable[[], float]) -> tuple[str, dict[str, Spread]]:
+    """Table of whole steps and their ratios to MoCo-v2's, and the same as results."""
     times = in_turns({name: method.step for name, method in methods.items()}, repeats, clock)
-    rows = [
-        [name, spread(seconds).text(0, 1e3), ratios(seconds, times[BASE]).text(2)] for name, seconds in times.items()
-    ]
-    return table(['method', 'step, ms', f'ratio to {BASE}'], rows)
+    rows, results = [], {}
+    for name, seconds in times.items():
+        whole, ratio = spread(seconds).scaled(1e3), ratios(seconds, times[BASE])
+        rows.append([name, whole.text(0), ratio.text(2)])
+        results |= {f'{name} step, ms': whole, f'{name} step to {BASE}, ratio': ratio}
+    return table(['method', 'step, ms', f'ratio to {BASE}'], rows), results
 
 
 def shares(methods: dict[str, Method], repeats: int, clock: Callable[[], float]) -> str:
@@ -233,9 +246,9 @@ def main() -> None:
     clock = set_up_device(args)
     data = make_batch(args.batch, args.size)
     methods = {name: build(name, data, args.device, args.queue) for name in CONFIGS}
-    whole = whole_steps(methods, args.repeats, clock)
+    whole, results = whole_steps(methods, args.repeats, clock)
     parts = shares(methods, args.repeats, clock)
-    publish(f'{whole}\n\n{parts}\n\n{provenance(args.repeats, args.clock, args.device)}', args.markdown)
+    publish(f'{whole}\n\n{parts}\n\n{provenance(args.repeats, args.clock, args.device)}', args, results)
 
 
 if __name__ == '__main__':

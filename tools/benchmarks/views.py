@@ -149,12 +149,15 @@ def main() -> None:
     pillow, own, *reading = times.values()
     from_file = [np.add(*pair).tolist() for pair in zip((pillow, own), reading, strict=True)]
     count = 2 * len(images)
-    rows = [
-        rates('decoded image to tensor', pillow, own, count),
-        rates('TIFF file to tensor', *from_file, count),
-    ]
+    sides = {'decoded image to tensor': (pillow, own), 'TIFF file to tensor': from_file}
+    rows = [rates(title, *pair, count) for title, pair in sides.items()]
     head = ['from', 'torchvision on Pillow, views/s', 'histomm, views/s', 'ratio']
-    publish(f'{table(head, rows)}\n\n{provenance(args.repeats, "cpu", torch.device("cpu"))}', args.markdown)
+    results = {}
+    for title, pair in sides.items():
+        results[f'{title}, ratio'] = ratios(*pair)
+        for side, seconds in zip(('torchvision', 'histomm'), pair, strict=True):
+            results[f'{title} by {side}, views/s'] = spread([count / taken for taken in seconds])
+    publish(f'{table(head, rows)}\n\n{provenance(args.repeats, "cpu", torch.device("cpu"))}', args, results)
 
 
 if __name__ == '__main__':
