@@ -102,14 +102,17 @@ def test_every_benchmark_is_documented():
 
 @pytest.mark.parametrize(('name', 'arguments'), documented())
 @pytest.mark.usefixtures('same_threads')
-def test_documented_commands_run_in_the_smallest_setting(load, name, arguments, monkeypatch, capsys):
-    monkeypatch.setattr(sys, 'argv', [f'{name}.py', *arguments, *TINY[name]])
+def test_documented_commands_run_in_the_smallest_setting(load, name, arguments, monkeypatch, capsys, tmp_path):
+    written = tmp_path / 'figures.json'
+    monkeypatch.setattr(sys, 'argv', [f'{name}.py', *arguments, *TINY[name], '--json', str(written)])
     load(name).main()
     printed = capsys.readouterr().out
     assert 'ratio' in printed
     assert ', 1 turns' in printed
     assert f'Command: `python {name}.py' in printed
     assert not re.search(r'\b(nan|inf)\b', printed)
+    figures = json.loads(written.read_text())['results']
+    assert sum(key.endswith(', ratio') for key in figures) >= len(re.findall(r'^\| [^-].*\bratio\b', printed, re.M))
 
 
 def test_turns_go_forth_and_back_and_the_first_does_not_count(timing):

@@ -17,7 +17,18 @@ import cv2
 import numpy as np
 import timm
 import torch
-from _timing import add_device_options, add_options, in_turns, provenance, publish, ratios, set_up_device, spread, table
+from _timing import (
+    Spread,
+    add_device_options,
+    add_options,
+    in_turns,
+    provenance,
+    publish,
+    ratios,
+    set_up_device,
+    spread,
+    table,
+)
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from torch.utils.data import DataLoader, Dataset
@@ -92,8 +103,10 @@ def draw_files(folder: Path, count: int, size: int) -> list[str]:
     return paths
 
 
-def measure(args: argparse.Namespace, paths: list[str], folder: Path, clock: Callable[[], float]) -> str:
-    """The table."""
+def measure(
+    args: argparse.Namespace, paths: list[str], folder: Path, clock: Callable[[], float]
+) -> tuple[str, dict[str, Spread]]:
+    """The table, and its figures."""
     encoder = encoder_from_timm(args.model, random=True).to(args.device)
     torch.manual_seed(0)
     model = timm.create_model(args.model, num_classes=0).to(args.device).eval()
@@ -108,12 +121,16 @@ def measure(args: argparse.Namespace, paths: list[str], folder: Path, clock: Cal
         'own reads': own_extraction(encoder, paths, args, None),
     }
     times = in_turns(runs, args.repeats, clock)
-    rows = []
+    rows, results = [], {}
     for title, suffix in (('file to vector', ''), ('file to the input of the network', ' reads')):
         sides = times[f'plain{suffix}'], times[f'own{suffix}']
-        rates = [spread([len(paths) / seconds for seconds in side]).text(1) for side in sides]
-        rows.append([title, *rates, ratios(*sides).text(2)])
-    return table([f'{args.model}, batch {args.batch}', 'timm, images/s', 'histomm, images/s', 'ratio'], rows)
+        rates = [spread([len(paths) / seconds for seconds in side]) for side in sides]
+        rows.append([title, *(rate.text(1) for rate in rates), ratios(*sides).text(2)])
+        results[f'{title}, ratio'] = ratios(*sides)
+        for name, rate in zip(('timm', 'histomm'), rates, strict=True):
+            results[f'{title} by {name}, images/s'] = rate
+    head = [f'{args.model}, batch {args.batch}', 'timm, images/s', 'histomm, images/s', 'ratio']
+    return table(head, rows), results
 
 
 def main() -> None:
@@ -139,8 +156,8 @@ def main() -> None:
             paths = [f'{args.folder}/{path}' for path in found[:: max(1, len(found) // args.images)][: args.images]]
         else:
             paths = draw_files(folder, args.images, args.size)
-        text = measure(args, paths, folder, clock)
-    publish(f'{text}\n\n{provenance(args.repeats, args.clock, args.device)}', args.markdown)
+        text, results = measure(args, paths, folder, clock)
+    publish(f'{text}\n\n{provenance(args.repeats, args.clock, args.device)}', args, results)
 
 
 if __name__ == '__main__':

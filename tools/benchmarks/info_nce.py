@@ -15,7 +15,18 @@ import subprocess
 import sys
 
 import torch
-from _timing import add_device_options, add_options, in_turns, provenance, publish, ratios, set_up_device, spread, table
+from _timing import (
+    add_device_options,
+    add_options,
+    exactly,
+    in_turns,
+    provenance,
+    publish,
+    ratios,
+    set_up_device,
+    spread,
+    table,
+)
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -94,20 +105,20 @@ def main(argv: list[str] | None = None) -> None:
     rows = make_rows(args.rows, args.queue, args.device)
     torch.testing.assert_close(step('streaming', rows), step('plain', rows))
     times = in_turns({name: lambda name=name: step(name, rows) for name in FORMS}, args.repeats, clock)
+    ratio, less = ratios(times['plain'], times['streaming']), memory['plain'] / max(memory['streaming'], 1)
+    against_plain = {'plain': ('', ''), 'streaming': (ratio.text(2), f'{less:.0f}')}
     lines = [
-        [
-            name,
-            spread(times[name]).text(2),
-            '' if name == 'plain' else ratios(times['plain'], times[name]).text(2),
-            f'{memory[name]:,.0f}',
-            '' if name == 'plain' else f'{memory["plain"] / max(memory[name], 1):.0f}',
-        ]
+        [name, spread(times[name]).text(2), against_plain[name][0], f'{memory[name]:,.0f}', against_plain[name][1]]
         for name in FORMS
     ]
+    results = {'InfoNCE, ratio': ratio, 'InfoNCE memory, ratio': exactly(less)}
+    for name in FORMS:
+        results[f'InfoNCE {name}, s'] = spread(times[name])
+        results[f'InfoNCE {name}, MiB'] = exactly(memory[name])
     head = ['form', 'seconds', 'ratio', 'peak MiB', 'memory ratio']
     size = f'{args.rows:,} anchors, {args.queue:,} negatives, {CHANNELS} channels, float32'
     text = f'{size}\n\n{table(head, lines)}\n\n{provenance(args.repeats, args.clock, args.device)}\n'
-    publish(text, args.markdown)
+    publish(text, args, results)
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _timing import ROOT, command, publish, table
+from _timing import ROOT, add_output_options, command, publish, spread, table
 from mmengine.config import Config
 from torch import nn
 
@@ -51,7 +51,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--size', type=int, default=64, help='side of views and pictures (default 64)')
     parser.add_argument('--channels', type=int, default=16, help='of the ResNet-18 after its stem (default 16)')
     parser.add_argument('--lr', type=float, default=1e-3, help='of Adam (default 1e-3)')
-    parser.add_argument('--markdown', help='file for the table, besides printing it')
+    add_output_options(parser)
     return parser.parse_args(argv)
 
 
@@ -167,12 +167,16 @@ def main(argv: list[str] | None = None) -> None:
         if not args.data:
             write_layout('breakhis-82', data, args.places, (args.size * 3 // 2, args.size))
         found = compare(data, Path(folder), args)
-    lines = []
+    lines, results = [], {}
     for method, both in found.items():
         mean, deviation = 100 * both.mean(axis=0), 100 * both.std(axis=0, ddof=min(1, len(both) - 1))
+        results |= {
+            f'{method} {name}, %': spread((100 * values).tolist())
+            for name, values in zip(('ILA', 'PLA'), both.T, strict=True)
+        }
         lines.append([method, *(f'{m:.1f} ± {d:.1f}' for m, d in zip(mean, deviation, strict=True))])
     told = f'- Command: `{command()}`\n- Commit: {commit(ROOT)}\n- Mean ± standard deviation of {args.seeds} folds'
-    publish(f'{table(["", "ILA (%)", "PLA (%)"], lines)}\n\n{told}', args.markdown)
+    publish(f'{table(["", "ILA (%)", "PLA (%)"], lines)}\n\n{told}', args, results)
 
 
 if __name__ == '__main__':

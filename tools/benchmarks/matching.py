@@ -21,7 +21,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from _timing import add_device_options, add_options, in_turns, provenance, publish, ratios, set_up_device, spread, table
+from _timing import (
+    Spread,
+    add_device_options,
+    add_options,
+    exactly,
+    in_turns,
+    provenance,
+    publish,
+    ratios,
+    set_up_device,
+    spread,
+    table,
+)
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -139,22 +151,28 @@ def peak_memory(run: Callable[[], None], device: torch.device) -> int:
     return peak
 
 
-def measure(case: Case, repeats: int, clock: Callable[[], float]) -> list[list[str]]:
-    """Rows of the table for one size of map."""
+def measure(case: Case, repeats: int, clock: Callable[[], float], results: dict[str, Spread]) -> list[list[str]]:
+    """Rows of the table for one size of map; figures go into ``results``."""
     rows = []
     for title, call in PASSES.items():
         runs = {name: partial(call, method, case) for name, method in METHODS.items()}
         times = in_turns(runs, repeats, clock)
         memory = {name: peak_memory(run, case.feat_k.device) for name, run in runs.items()}
+        ratio, less = ratios(times['dense'], times['separable']), memory['dense'] / memory['separable']
         rows.append(
             [
                 f'{case.side} x {case.side}, {title}',
                 *(spread(times[name]).text(2, 1e3) for name in METHODS),
-                ratios(times['dense'], times['separable']).text(1),
+                ratio.text(1),
                 *(f'{memory[name] / MIB:,.1f}' for name in METHODS),
-                f'{memory["dense"] / memory["separable"]:,.1f}',
+                f'{less:,.1f}',
             ]
         )
+        what = f'{case.side} x {case.side} cells {title}'
+        results |= {f'{what}, ratio': ratio, f'{what} memory, ratio': exactly(less)}
+        for name in METHODS:
+            results[f'{what} {name}, ms'] = spread(times[name]).scaled(1e3)
+            results[f'{what} {name}, MiB'] = exactly(memory[name] / MIB)
     return rows
 
 
@@ -169,13 +187,13 @@ def main() -> None:
     args = parser.parse_args()
     clock = set_up_device(args)
     os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # else the profiler prints a line at each start and stop
-    rows = []
+    rows, results = [], {}
     for side in args.sides:
         case = make_case(args.batch, args.channels, side, args.device)
         check_equal(case)
-        rows += measure(case, args.repeats, clock)
+        rows += measure(case, args.repeats, clock, results)
     head = ['cells', 'dense, ms', 'separable, ms', 'time ratio', 'dense, MiB', 'separable, MiB', 'memory ratio']
-    publish(f'{table(head, rows)}\n\n{provenance(args.repeats, args.clock, args.device)}', args.markdown)
+    publish(f'{table(head, rows)}\n\n{provenance(args.repeats, args.clock, args.device)}', args, results)
 
 
 if __name__ == '__main__':

@@ -18,7 +18,19 @@ from typing import NamedTuple
 
 import _patch_loop as loop
 import torch
-from _timing import add_device_options, add_options, in_turns, provenance, publish, ratios, set_up_device, spread, table
+from _timing import (
+    Spread,
+    add_device_options,
+    add_options,
+    exactly,
+    in_turns,
+    provenance,
+    publish,
+    ratios,
+    set_up_device,
+    spread,
+    table,
+)
 from matching import MIB, peak_memory
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
@@ -115,19 +127,27 @@ def forward_backward(net: nn.Module, images: Tensor) -> None:
     torch.autograd.grad(net(images).mean(), tuple(net.parameters()))
 
 
-def held(run: Callable[[], None], device: torch.device) -> str:
+def held(run: Callable[[], None], device: torch.device) -> Spread:
     """Peak of its memory in MiB."""
-    return f'{peak_memory(run, device) / MIB:,.0f}'
+    return exactly(peak_memory(run, device) / MIB)
 
 
 def compare(
-    title: str, runs: dict[str, Callable[[], None]], args: argparse.Namespace, clock: Callable[[], float]
+    title: str,
+    runs: dict[str, Callable[[], None]],
+    args: argparse.Namespace,
+    clock: Callable[[], float],
+    results: dict[str, Spread],
 ) -> list[str]:
-    """A row of two runs: times, their ratio, memory of both."""
+    """A row of two runs: times, their ratio, memory of both; figures go into ``results``."""
     times = in_turns(runs, args.repeats, clock)
-    memory = ['–' if name == 'loops' else held(run, args.device) for name, run in runs.items()]
-    slow, quick = times.values()
-    return [title, *(spread(seconds).text(0, 1e3) for seconds in (slow, quick)), ratios(slow, quick).text(1), *memory]
+    memory = {name: held(run, args.device) for name, run in runs.items() if name != 'loops'}
+    ratio, what = ratios(*times.values()), title.replace(',', '')
+    results[f'{what}, ratio'] = ratio
+    results |= {f'{what} by {name}, ms': spread(seconds).scaled(1e3) for name, seconds in times.items()}
+    results |= {f'{what} by {name}, MiB': peak for name, peak in memory.items()}
+    told = [f'{memory[name].median:,.0f}' if name in memory else '–' for name in runs]
+    return [title, *(spread(seconds).text(0, 1e3) for seconds in times.values()), ratio.text(1), *told]
 
 
 def whole_step(args: argparse.Namespace) -> Callable[[], None]:
@@ -161,12 +181,15 @@ def main() -> None:
     case, networks = make_case(args), make_networks(args.classes, args.device)
     check_contrasts(case)
     check_networks(networks, case.images)
-    rows = [compare('sampler and losses', {n: partial(contrast, f, case) for n, f in CONTRASTS.items()}, args, clock)]
+    pairs = {'sampler and losses': {name: partial(contrast, method, case) for name, method in CONTRASTS.items()}}
     for title, call in (('network, forward', forward), ('network, forward + backward', forward_backward)):
-        rows.append(compare(title, {n: partial(call, net, case.images) for n, net in networks.items()}, args, clock))
+        pairs[title] = {name: partial(call, net, case.images) for name, net in networks.items()}
+    results: dict[str, Spread] = {}
+    rows = [compare(title, runs, args, clock, results) for title, runs in pairs.items()]
     step = whole_step(args)
-    times = in_turns({'step': step}, args.repeats, clock)['step']
-    rows.append(['whole step', '–', spread(times).text(0, 1e3), '–', '–', held(step, args.device)])
+    times, memory = spread(in_turns({'step': step}, args.repeats, clock)['step']), held(step, args.device)
+    rows.append(['whole step', '–', times.text(0, 1e3), '–', '–', f'{memory.median:,.0f}'])
+    results |= {'whole step, ms': times.scaled(1e3), 'whole step, MiB': memory}
     head = [
         'part',
         'loops or plain torch, ms',
@@ -175,7 +198,7 @@ def main() -> None:
         'plain torch, MiB',
         'histomm, MiB',
     ]
-    publish(f'{table(head, rows)}\n\n{provenance(args.repeats, args.clock, args.device)}', args.markdown)
+    publish(f'{table(head, rows)}\n\n{provenance(args.repeats, args.clock, args.device)}', args, results)
 
 
 if __name__ == '__main__':

@@ -18,7 +18,19 @@ from functools import partial
 
 import numpy as np
 import torch
-from _timing import add_device_options, add_options, in_turns, provenance, publish, ratios, set_up_device, spread, table
+from _timing import (
+    Spread,
+    add_device_options,
+    add_options,
+    exactly,
+    in_turns,
+    provenance,
+    publish,
+    ratios,
+    set_up_device,
+    spread,
+    table,
+)
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
@@ -113,8 +125,8 @@ def check(x: Tensor, slide: Tensor, size: int) -> str:
     )
 
 
-def compare(args: argparse.Namespace, clock: object) -> str:
-    """Tables of the comparison."""
+def compare(args: argparse.Namespace, clock: object) -> tuple[str, dict[str, Spread]]:
+    """Tables of the comparison, and its figures."""
     x, slide = draw_regions(args.slides, args.regions, args.channels)
     lines = [check(x, slide, args.prototypes), '']
     prototypes = own_prototypes(x, slide, args.prototypes)
@@ -134,22 +146,20 @@ def compare(args: argparse.Namespace, clock: object) -> str:
     for side in 'ab':
         parts = [times[f'{side} {name}'] for name in runs]
         times[f'{side} together'] = [sum(turn) for turn in zip(*parts, strict=True)]
-    rows = [
-        [
-            name,
-            spread(times[f'a {name}']).text(),
-            spread(times[f'b {name}']).text(3),
-            ratios(times[f'a {name}'], times[f'b {name}']).text(1),
-        ]
-        for name in (*runs, 'together')
-    ]
+    rows, results = [], {}
+    for name in (*runs, 'together'):
+        sides = times[f'a {name}'], times[f'b {name}']
+        rows.append([name, spread(sides[0]).text(), spread(sides[1]).text(3), ratios(*sides).text(1)])
+        results[f'{name}, ratio'] = ratios(*sides)
+        for side, seconds in zip(('loops', 'histomm'), sides, strict=True):
+            results[f'{name} by {side}, s'] = spread(seconds)
     lines.append(table([f'{args.slides:,} slides × {args.regions} regions', 'loops, s', 'histomm, s', 'ratio'], rows))
-    return '\n'.join(lines)
+    return '\n'.join(lines), results
 
 
-def curve(args: argparse.Namespace, clock: object) -> str:
-    """Table of histomm alone, for growing numbers of slides."""
-    rows = []
+def curve(args: argparse.Namespace, clock: object) -> tuple[str, dict[str, Spread]]:
+    """Table of histomm alone, for growing numbers of slides, and its figures."""
+    rows, results = [], {}
     for slides in sorted(args.curve):
         x, slide = (part.to(args.device) for part in draw_regions(slides, args.regions, args.channels))
         prototypes = own_prototypes(x, slide, args.prototypes)
@@ -167,7 +177,10 @@ def curve(args: argparse.Namespace, clock: object) -> str:
                 f'{held:,.0f}',
             ]
         )
-    return table(['slides', 'prototypes, s', 'neighbours, s', 'embeddings, MiB', 'held at most, MiB'], rows)
+        results |= {f'{name} of {slides} slides, s': spread(times[name]) for name in runs}
+        results[f'held with {slides} slides, MiB'] = exactly(held)
+    head = ['slides', 'prototypes, s', 'neighbours, s', 'embeddings, MiB', 'held at most, MiB']
+    return table(head, rows), results
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -184,8 +197,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     clock = set_up_device(args)
     with threadpool_limits(args.threads):
-        found = curve(args, clock) if args.curve else compare(args, clock)
-    publish(f'{found}\n\n{provenance(args.repeats, args.clock, args.device)}', args.markdown)
+        found, results = curve(args, clock) if args.curve else compare(args, clock)
+    publish(f'{found}\n\n{provenance(args.repeats, args.clock, args.device)}', args, results)
 
 
 if __name__ == '__main__':

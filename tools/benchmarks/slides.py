@@ -21,7 +21,7 @@ import numpy as np
 import openslide
 import psutil
 import torch
-from _timing import add_options, in_turns, make_clock, provenance, publish, ratios, spread, table
+from _timing import Spread, add_options, exactly, in_turns, make_clock, provenance, publish, ratios, spread, table
 
 from histomm.datasets import NeighbourhoodSampler, PatchDataset, SeededSampler, SlideTileDataset
 from histomm.datasets.synthetic import SlidePainter, plan_slide
@@ -127,6 +127,13 @@ def rows(times: dict[str, list[float]], count: int) -> list[list[str]]:
     ]
 
 
+def figures(times: dict[str, list[float]], count: int, unit: str) -> dict[str, Spread]:
+    """Rate of each run, and the ratio of all but the first to the first."""
+    first, *others = times
+    rates = {f'{name}, {unit}': spread([count / seconds for seconds in taken]) for name, taken in times.items()}
+    return rates | {f'{name} to {first}, ratio': ratios(times[first], times[name]) for name in others}
+
+
 def megabytes() -> float:
     """Memory of this process that is resident, in MB."""
     return psutil.Process().memory_info().rss / 2**20
@@ -176,16 +183,19 @@ def main(argv: list[str] | None = None) -> None:
             'slides, at random': loads(viewed, SeededSampler(viewed, seed=0), args.tiles, args.batch),
             'slides, by neighbourhoods': loads(viewed, near(viewed), args.tiles, args.batch),
         }
-        text = [
-            table(['tiles decoded', 'tiles/s', 'ratio'], rows(in_turns(decoding, args.repeats, clock), args.tiles)),
-            table(
-                ['two views of SimCLR', 'images/s', 'ratio'], rows(in_turns(training, args.repeats, clock), args.tiles)
-            ),
-        ]
+        text, results = [], {}
+        for title, unit, runs in (
+            ('tiles decoded', 'tiles/s', decoding),
+            ('two views of SimCLR', 'images/s', training),
+        ):
+            times = in_turns(runs, args.repeats, clock)
+            text.append(table([title, unit, 'ratio'], rows(times, args.tiles)))
+            results |= figures(times, args.tiles, unit)
         order = SeededSampler(bare, seed=1, infinite=True)
         before, after = growth(slide_tiles_few_open(folder), order, args.reads)
+    results['memory added by reads, MB'] = exactly(after - before)
     text.append(f'Memory: {before:.0f} MB after {args.reads // 10} reads, {after:.0f} MB after {args.reads}')
-    publish('\n\n'.join([*text, provenance(args.repeats, 'cpu', torch.device('cpu'))]), args.markdown)
+    publish('\n\n'.join([*text, provenance(args.repeats, 'cpu', torch.device('cpu'))]), args, results)
     if after - before > GROWTH:
         raise SystemExit(f'slides: the process grew by {after - before:.0f} MB, expected at most {GROWTH}')
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import openslide
 import torch
-from _timing import add_options, in_turns, make_clock, provenance, publish, ratios, spread, table
+from _timing import Spread, add_options, in_turns, make_clock, provenance, publish, ratios, spread, table
 from PIL import Image
 from slides import draw_slide
 
@@ -78,8 +78,8 @@ def plain_loop(path: Path, tiles: TileTable, own: float, folders: Folders) -> Ca
     return run
 
 
-def measure(job: SlideJob, folders: Folders, mpp: float, repeats: int) -> list[list[str]]:
-    """Rows of the table for tiles of one resolution."""
+def measure(job: SlideJob, folders: Folders, mpp: float, repeats: int, results: dict[str, Spread]) -> list[list[str]]:
+    """Rows of the table for tiles of one resolution; figures go into ``results``."""
     bare = tool(job, folders, mpp, rich=False)
     tiles = read_tiles(slide_table_path(bare(), job.name))
     if not len(tiles):
@@ -92,14 +92,12 @@ def measure(job: SlideJob, folders: Folders, mpp: float, repeats: int) -> list[l
         'tile_slides, filters and picture': tool(job, folders, mpp, rich=True),
     }
     times = in_turns(runs, repeats, make_clock('cpu', torch.device('cpu')))
-    return [
-        [
-            f'{name}, {mpp} µm/px',
-            spread([len(tiles) / seconds for seconds in taken]).text(0),
-            ratios(times['plain loop'], taken).text(2),
-        ]
-        for name, taken in times.items()
-    ]
+    rows = []
+    for name, taken in times.items():
+        rate, ratio = spread([len(tiles) / seconds for seconds in taken]), ratios(times['plain loop'], taken)
+        rows.append([f'{name}, {mpp} µm/px', rate.text(0), ratio.text(2)])
+        results |= {f'{name} at {mpp} µm/px, tiles/s': rate, f'{name} at {mpp} µm/px, ratio': ratio}
+    return rows
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -118,9 +116,10 @@ def main(argv: list[str] | None = None) -> None:
         folders.root.mkdir()
         path = args.slide or draw_slide(Path(name) / 'drawn.tif', args.side)
         job = SlideJob(path.name, path.absolute())
-        rows = [row for mpp in args.mpp for row in measure(job, folders, mpp, args.repeats)]
+        results: dict[str, Spread] = {}
+        rows = [row for mpp in args.mpp for row in measure(job, folders, mpp, args.repeats, results)]
     text = table(['tiles to JPEG files', 'tiles/s', 'ratio'], rows)
-    publish(f'{text}\n\n{provenance(args.repeats, "cpu", torch.device("cpu"))}', args.markdown)
+    publish(f'{text}\n\n{provenance(args.repeats, "cpu", torch.device("cpu"))}', args, results)
 
 
 if __name__ == '__main__':

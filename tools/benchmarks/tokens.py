@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _timing import add_options, in_turns, make_clock, provenance, publish, ratios, spread, table
+from _timing import Spread, add_options, in_turns, make_clock, provenance, publish, ratios, spread, table
 
 from histomm.config_file import read_config
 from histomm.datasets import RegionTokenDataset, SampleIndex
@@ -81,8 +81,8 @@ def samples(dataset: RegionTokenDataset, source: TokenStore | Files, order: np.n
     return run
 
 
-def measure(args: argparse.Namespace, dtype: str, folder: Path) -> list[list[str]]:
-    """Rows of the table."""
+def measure(args: argparse.Namespace, dtype: str, folder: Path, results: dict[str, Spread]) -> list[list[str]]:
+    """Rows of the table; figures go into ``results``."""
     paths = write_both(folder, args.regions, dtype)
     pipeline = read_config(CONFIG).train_dataloader.dataset.pipeline
     dataset = RegionTokenDataset(str(folder / 'store'), pipeline=pipeline)
@@ -100,8 +100,12 @@ def measure(args: argparse.Namespace, dtype: str, folder: Path) -> list[list[str
     rows = []
     for title, suffix in ((f'whole regions, {dtype}', ''), (f'ten crops, {dtype}', ' views')):
         sides = times[f'files{suffix}'], times[f'own{suffix}']
-        rates = [spread([args.regions / seconds for seconds in side]).text(0) for side in sides]
-        rows.append([title, *rates, ratios(*sides).text(1)])
+        rates = [spread([args.regions / seconds for seconds in side]) for side in sides]
+        rows.append([title, *(rate.text(0) for rate in rates), ratios(*sides).text(1)])
+        what = title.replace(',', '')
+        results[f'{what}, ratio'] = ratios(*sides)
+        for name, rate in zip(('files', 'store'), rates, strict=True):
+            results[f'{what} from {name}, regions/s'] = rate
     return rows
 
 
@@ -115,12 +119,12 @@ def main() -> None:
     add_options(parser, repeats=5)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
+    rows, results = [], {}
     for dtype in DTYPES:
         with tempfile.TemporaryDirectory(dir=args.folder) as name:
-            rows += measure(args, dtype, Path(name))
+            rows += measure(args, dtype, Path(name), results)
     text = table(['regions a second', 'files of torch.save', 'store', 'ratio'], rows)
-    publish(f'{text}\n\n{provenance(args.repeats, args.clock, CPU)}', args.markdown)
+    publish(f'{text}\n\n{provenance(args.repeats, args.clock, CPU)}', args, results)
 
 
 if __name__ == '__main__':
