@@ -12,15 +12,12 @@ timed.
 """
 
 import argparse
-import json
-import os
-import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from _memory import MIB, peak_memory
 from _timing import (
     Spread,
     add_device_options,
@@ -35,12 +32,9 @@ from _timing import (
     table,
 )
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from histomm import functional
 from histomm.functional.geometry import cell_boxes
-
-MIB = 2**20
 
 
 class Case(NamedTuple):
@@ -130,27 +124,6 @@ def check_equal(case: Case) -> None:
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
-def peak_memory(run: Callable[[], None], device: torch.device) -> int:
-    """Most bytes held at once by what ``run`` allocates."""
-    if device.type != 'cpu':
-        torch.accelerator.reset_peak_memory_stats(device)
-        held = torch.accelerator.memory_allocated(device)
-        run()
-        return torch.accelerator.max_memory_allocated(device) - held
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        run()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, 'trace.json')
-        profiler.export_chrome_trace(str(path))
-        events = json.loads(path.read_text())['traceEvents']
-    changes = sorted((event['ts'], event['args']['Bytes']) for event in events if event['name'] == '[memory]')
-    held = peak = 0
-    for _, change in changes:
-        held += change
-        peak = max(peak, held)
-    return peak
-
-
 def measure(case: Case, repeats: int, clock: Callable[[], float], results: dict[str, Spread]) -> list[list[str]]:
     """Rows of the table for one size of map; figures go into ``results``."""
     rows = []
@@ -186,7 +159,6 @@ def main() -> None:
     add_device_options(parser)
     args = parser.parse_args()
     clock = set_up_device(args)
-    os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # else the profiler prints a line at each start and stop
     rows, results = [], {}
     for side in args.sides:
         case = make_case(args.batch, args.channels, side, args.device)

@@ -11,13 +11,13 @@ not measured: the record of their hundred thousands of operations needs more mem
 """
 
 import argparse
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import _patch_loop as loop
 import torch
+from _memory import MIB, peak_memory
 from _timing import (
     Spread,
     add_device_options,
@@ -31,7 +31,6 @@ from _timing import (
     spread,
     table,
 )
-from matching import MIB, peak_memory
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
@@ -177,7 +176,6 @@ def main() -> None:
     add_device_options(parser)
     args = parser.parse_args()
     clock = set_up_device(args)
-    os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # else the profiler prints a line at each start and stop
     case, networks = make_case(args), make_networks(args.classes, args.device)
     check_contrasts(case)
     check_networks(networks, case.images)
