@@ -8,7 +8,15 @@ from PIL import Image, ImageFilter, ImageOps
 from torchvision.transforms import ColorJitter as TorchvisionJitter
 
 from histomm.datasets.samplers import SampleIndex
-from histomm.datasets.transforms import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize, photometric
+from histomm.datasets.transforms import (
+    ColorJitter,
+    GaussianBlur,
+    RandomGrayscale,
+    RandomSolarize,
+    photometric,
+    view_generator,
+)
+from histomm.datasets.transforms.photometric import JITTERS
 
 OPS = {
     'brightness': (photometric.adjust_brightness, TF.adjust_brightness, (0.0, 2.0)),
@@ -73,15 +81,8 @@ def test_constant_image_stays_constant():
 
 def jitter_record(jitter, draws):
     """Order and factors of the adjustments that ``jitter`` makes."""
-    calls: list[list] = []
-    jitter._steps = [
-        (lambda image, factor, name=adjust.__name__: calls[-1].append((name, factor)) or image, bounds)
-        for adjust, bounds in jitter._steps
-    ]
-    for index in range(draws):
-        calls.append([])
-        jitter(dict(img=np.zeros((1, 1, 3), np.uint8), sample_idx=SampleIndex(index, 0, 0)))
-    return calls
+    drawn = (jitter.draw(view_generator(dict(sample_idx=SampleIndex(index, 0, 0)))) for index in range(draws))
+    return [[(JITTERS[step].__name__, factor) for step, factor in steps] for steps in drawn]
 
 
 def test_jitter_has_the_parameter_law_of_torchvision():
@@ -104,7 +105,7 @@ def test_jitter_has_the_parameter_law_of_torchvision():
 
 
 def test_jitter_leaves_out_what_is_zero():
-    assert ColorJitter(0, 0, 0, 0)._steps == []
+    assert jitter_record(ColorJitter(0, 0, 0, 0, prob=1.0), 1) == [[]]
     calls = jitter_record(ColorJitter(0.4, 0, 0, 0, prob=1.0), 3)
     assert all([name for name, _ in call] == ['adjust_brightness'] for call in calls)
 

@@ -184,17 +184,23 @@ class RandomCrop(RandomTransform):
         if len(self.size) != 2 or min(self.size) < 1:
             raise ValueError(f'RandomCrop: size is {size}, expected a positive side or (height, width)')
 
+    def draw(
+        self, height: int, width: int, rng: np.random.Generator, path: str = 'the image'
+    ) -> tuple[int, int, int, int]:
+        """A rectangle (top, left, height, width) in an image of ``height`` × ``width`` pixels, named ``path``."""
+        h, w = self.size
+        if height < h or width < w:
+            raise ValueError(
+                f'RandomCrop: {path} has {width}×{height} pixels, expected at least {w}×{h}; '
+                'leave it out or choose a smaller size'
+            )
+        return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+
     def transform(self, results: dict) -> dict:
         """Crop the image and its label maps."""
         _refuse_turned('RandomCrop', results)
-        (height, width), (h, w) = results['img'].shape[:2], self.size
-        if height < h or width < w:
-            raise ValueError(
-                f'RandomCrop: {results.get("img_path", "the image")} has {width}×{height} pixels, expected at least '
-                f'{w}×{h}; leave it out or choose a smaller size'
-            )
-        rng = self.generator(results)
-        top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+        path = results.get('img_path', 'the image')
+        top, left, h, w = self.draw(*results['img'].shape[:2], self.generator(results), path)
         results['crop_box'] = _crop_box(results, top, left, h, w)
         _apply(results, lambda image: np.ascontiguousarray(image[top : top + h, left : left + w]))
         results['img_shape'] = self.size
@@ -229,12 +235,16 @@ class RandomFlip(RandomTransform):
         self.prob_h = _check_probability('RandomFlip', 'prob_h', prob_h)
         self.prob_v = _check_probability('RandomFlip', 'prob_v', prob_v)
 
+    def draw(self, rng: np.random.Generator) -> tuple[bool, bool]:
+        """Whether to flip left-right, and whether top-bottom."""
+        draws = rng.random(2)
+        return bool(draws[0] < self.prob_h), bool(draws[1] < self.prob_v)
+
     def transform(self, results: dict) -> dict:
         """Flip the image and its label maps."""
         if results.get('rot90'):
             raise ValueError('RandomFlip: the image is already turned; put RandomFlip before RandomRotate90')
-        draws = self.generator(results).random(2)
-        flip_h, flip_v = bool(draws[0] < self.prob_h), bool(draws[1] < self.prob_v)
+        flip_h, flip_v = self.draw(self.generator(results))
         if flip_h or flip_v:
             code = -1 if flip_h and flip_v else int(flip_h)
             _apply(results, lambda image: cv2.flip(image, code))
@@ -268,6 +278,10 @@ class RandomRotate90(RandomTransform):
     def __init__(self, prob: float = 0.75) -> None:
         self.prob = _check_probability('RandomRotate90', 'prob', prob)
 
+    def draw(self, rng: np.random.Generator) -> int:
+        """Number of counter-clockwise quarter turns, 0 to 3."""
+        return int(rng.random() < self.prob) * int(rng.integers(1, 4))
+
     def transform(self, results: dict) -> dict:
         """Turn the image and its label maps."""
         height, width = results['img'].shape[:2]
@@ -275,8 +289,7 @@ class RandomRotate90(RandomTransform):
             raise ValueError(
                 f'RandomRotate90: the image has {width}×{height} pixels, expected a square; crop to a square before'
             )
-        rng = self.generator(results)
-        turns = int(rng.random() < self.prob) * int(rng.integers(1, 4))
+        turns = self.draw(self.generator(results))
         if turns:
             code = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)[turns - 1]
             _apply(results, lambda image: cv2.rotate(image, code))

@@ -136,6 +136,12 @@ def _bounds(name: str, value: float | tuple[float, float], center: float, low: f
     return bounds
 
 
+JITTERS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+"""Steps of :class:`ColorJitter`, which are told by their number."""
+
+_NEUTRAL = ((1, 1), (1, 1), (1, 1), (0, 0))
+
+
 @TRANSFORMS.register_module()
 class ColorJitter(RandomTransform):
     """Jitter brightness, contrast, saturation and hue in random order, with the parameter law of torchvision.
@@ -168,21 +174,21 @@ class ColorJitter(RandomTransform):
         self.saturation = _bounds('saturation', saturation, 1, 0, math.inf)
         self.hue = _bounds('hue', hue, 0, -0.5, 0.5)
         self.prob = _check_probability('ColorJitter', 'prob', prob)
-        steps = (
-            (adjust_brightness, self.brightness, 1),
-            (adjust_contrast, self.contrast, 1),
-            (adjust_saturation, self.saturation, 1),
-            (adjust_hue, self.hue, 0),
-        )
-        self._steps = [(adjust, bounds) for adjust, bounds, neutral in steps if bounds != (neutral, neutral)]
+        bounds = (self.brightness, self.contrast, self.saturation, self.hue)
+        self.steps = tuple(step for step in range(len(JITTERS)) if bounds[step] != _NEUTRAL[step])
+        self._drawn = [bounds[step] for step in self.steps]
+
+    def draw(self, rng: np.random.Generator) -> list[tuple[int, float]]:
+        """Numbers in :data:`JITTERS` of the steps to take, in order, with their factors; empty without jitter."""
+        if rng.random() >= self.prob:
+            return []
+        factors = [rng.uniform(*bounds) for bounds in self._drawn]
+        return [(self.steps[number], factors[number]) for number in rng.permutation(len(self.steps))]
 
     def transform(self, results: dict) -> dict:
         """Jitter ``results['img']``."""
-        rng = self.generator(results)
-        if rng.random() < self.prob:
-            factors = [rng.uniform(*bounds) for _, bounds in self._steps]
-            for step in rng.permutation(len(self._steps)):
-                results['img'] = self._steps[step][0](results['img'], factors[step])
+        for step, factor in self.draw(self.generator(results)):
+            results['img'] = JITTERS[step](results['img'], factor)
         return results
 
     def __repr__(self) -> str:
@@ -210,9 +216,13 @@ class RandomGrayscale(RandomTransform):
     def __init__(self, prob: float = 0.2) -> None:
         self.prob = _check_probability('RandomGrayscale', 'prob', prob)
 
+    def draw(self, rng: np.random.Generator) -> bool:
+        """Whether to turn the image grey."""
+        return bool(rng.random() < self.prob)
+
     def transform(self, results: dict) -> dict:
         """Maybe turn ``results['img']`` grey."""
-        if self.generator(results).random() < self.prob:
+        if self.draw(self.generator(results)):
             results['img'] = to_grey(results['img'])
         return results
 
@@ -242,11 +252,15 @@ class GaussianBlur(RandomTransform):
         self.sigma = tuple(sigma)
         self.prob = _check_probability('GaussianBlur', 'prob', prob)
 
+    def draw(self, rng: np.random.Generator) -> float:
+        """Standard deviation in pixels, or 0 not to blur."""
+        return rng.uniform(*self.sigma) if rng.random() < self.prob else 0.0
+
     def transform(self, results: dict) -> dict:
         """Maybe blur ``results['img']``."""
-        rng = self.generator(results)
-        if rng.random() < self.prob:
-            results['img'] = gaussian_blur(results['img'], rng.uniform(*self.sigma))
+        sigma = self.draw(self.generator(results))
+        if sigma:
+            results['img'] = gaussian_blur(results['img'], sigma)
         return results
 
     def __repr__(self) -> str:
@@ -275,9 +289,13 @@ class RandomSolarize(RandomTransform):
         self.threshold = threshold
         self.prob = _check_probability('RandomSolarize', 'prob', prob)
 
+    def draw(self, rng: np.random.Generator) -> bool:
+        """Whether to invert the bright values."""
+        return bool(rng.random() < self.prob)
+
     def transform(self, results: dict) -> dict:
         """Maybe invert the bright values of ``results['img']``."""
-        if self.generator(results).random() < self.prob:
+        if self.draw(self.generator(results)):
             results['img'] = solarize(results['img'], self.threshold)
         return results
 
