@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from benchmark_claims import require_claims
 from tool_modules import load_tool
 
 SMALL = ['--slides', '7', '--regions', '30', '--channels', '32', '--repeats', '1', '--threads', '1']
@@ -18,8 +19,9 @@ def tool(repo, monkeypatch):
     torch.set_num_threads(threads)
 
 
-def test_it_compares_and_runs(tool, capsys):
-    tool.main(SMALL)
+def test_it_compares_and_runs(tool, capsys, tmp_path):
+    tool.main([*SMALL, '--json', str(tmp_path / 'out.json')])
+    require_claims('prototypes', tmp_path / 'out.json')
     printed = capsys.readouterr().out
     assert 'The same partition on 100.0% of 7 slides; on 0 the better one' in printed
     assert 'All neighbours and permutations are the same.' in printed

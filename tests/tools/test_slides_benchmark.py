@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from benchmark_claims import require_claims
 from tool_modules import load_tool
 
 from histomm.wsi.reader import open_slide
@@ -23,8 +24,9 @@ def tool(repo, monkeypatch):
     cv2.setNumThreads(threads[1])
 
 
-def test_it_runs(tool, capsys):
-    tool.main(SMALL)
+def test_it_runs(tool, capsys, tmp_path):
+    tool.main([*SMALL, '--json', str(tmp_path / 'out.json')])
+    require_claims('slides', tmp_path / 'out.json')
     printed = capsys.readouterr().out
     assert printed.count('| ratio |') == 2
     assert 'MB after 4 reads' in printed

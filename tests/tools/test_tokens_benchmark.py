@@ -4,10 +4,13 @@ import re
 import runpy
 import sys
 
+from benchmark_claims import require_claims
+
 
 def test_benchmark_runs_small(repo, monkeypatch, capsys, tmp_path):
     script = repo / 'tools/benchmarks/tokens.py'
     words = ['--regions', '4', '--batch', '3', '--repeats', '1', '--folder', str(tmp_path)]
+    words += ['--json', str(tmp_path / 'out.json')]
     monkeypatch.setattr(sys, 'argv', [str(script), *words, '--markdown', str(tmp_path / 'out.md')])
     monkeypatch.syspath_prepend(str(script.parent))
     runpy.run_path(str(script), run_name='__main__')
@@ -20,3 +23,4 @@ def test_benchmark_runs_small(repo, monkeypatch, capsys, tmp_path):
         'ten crops, float32',
     ]
     assert (tmp_path / 'out.md').read_text().strip() in printed
+    require_claims('tokens', tmp_path / 'out.json')
