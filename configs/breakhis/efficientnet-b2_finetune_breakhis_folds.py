@@ -14,6 +14,8 @@ model = dict(
                 type='histomm.PretrainedIfPresent',
                 checkpoint='weights/efficientnet-b2_imagenet.pth',
                 prefix='backbone',
+                # which networks of TensorFlow have not
+                allow_missing=['*.num_batches_tracked'],
             ),
         ]
     ),

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule, update_init_info
 from torch import Tensor, nn
 
+from histomm.models.efficientnet_names import other_arithmetic, to_mmpretrain
 from histomm.models.weights import Backbone, TransferError, describe, find_backbone, read_checkpoint
 from histomm.registry import WEIGHT_INITIALIZERS
 
@@ -39,7 +40,8 @@ def load_backbone(
     """Load the backbone of a file into a module and compare the two tensor by tensor.
 
     Works for the ResNets of mmdet, mmseg, mmpretrain, timm, torchvision and Detectron2 in every direction, for whole
-    models that contain one, and for other backbones whose names are the same on both sides.
+    models that contain one, for EfficientNets of torchvision and timm in mmpretrain's, and for other backbones whose
+    names are the same on both sides.
 
     Args:
         module: A backbone, or a model with a backbone inside.
@@ -55,6 +57,7 @@ def load_backbone(
     state, _ = read_checkpoint(path)
     own = module.state_dict()
     name = type(module).__name__
+    state, library = to_mmpretrain(state, own, str(path))
     source = find_backbone(state, str(path), prefix)
     target = find_backbone(own, f'the model {name}') if source.naming != 'as is' else _match_as_is(source, own, name)
     _check_architecture(source, target, path, name)
@@ -70,6 +73,8 @@ def load_backbone(
     for key in shared:
         target.tensors[key].copy_(source.tensors[key])
     verify(module, {target.names[key]: source.tensors[key] for key in shared}, str(path))
+    if library and (difference := other_arithmetic(library, module.get_submodule(target.prefix.rstrip('.')))):
+        print_log(f'{path}: {difference}', 'current', level=logging.WARNING)
     loaded = [target.names[key] for key in shared]
     return TransferReport(loaded, missing, unexpected, source.others + target.others, target.prefix)
 
