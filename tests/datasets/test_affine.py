@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 from scipy.stats import chisquare
@@ -34,6 +35,21 @@ def test_shifts_go_right_and_down_with_mirrored_or_white_border(image):
     assert np.array_equal(white[3:, 2:], image[:-3, :-2])
     assert (white[:3] == 255).all()
     assert (white[:, :2] == 255).all()
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (5, 40), (46, 70)])
+@pytest.mark.parametrize('border', ['reflect', 'white'])
+def test_equals_opencv_with_its_own_border_within_one_level(shape, border):
+    """The picture that is put into its surroundings first, beside OpenCV looking up what lies beyond the border."""
+    height, width = shape
+    image = np.random.default_rng(4).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    for angle, right, down in ((0, 0.4, -2.7), (31, 0, 0), (-88.5, 3.2, 0), (179, -1, 2.5), (12, 1.3 * width, 0)):
+        place = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
+        place[:, 2] += (right, down)
+        mode = {'reflect': cv2.BORDER_REFLECT_101, 'white': cv2.BORDER_CONSTANT}[border]
+        plain = cv2.warpAffine(image, place, (width, height), borderMode=mode, borderValue=(255,) * 3)
+        found = warp(image, angle, (right, down), border)
+        assert np.abs(found.astype(int) - plain).max() <= 1, (angle, right, down)
 
 
 def test_angles_and_shifts_are_uniform_within_bounds(image):

@@ -1,5 +1,6 @@
 """Photometric transforms beside torchvision's functions on Pillow images."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -41,6 +42,44 @@ def test_equals_torchvision_within_two_levels(name, tissues):
         for value in draws:
             assert difference(ours(image, value), theirs(Image.fromarray(image), value)) <= 2, value
         np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize('factor', [0.0, 0.2, 0.93, 1.0, 1.37, 2.0])
+def test_one_pass_equals_the_formulas_within_one_level(tissues, factor):
+    for image in tissues:
+        exact = image.astype(float)
+        luma = np.round(exact @ [0.299, 0.587, 0.114])[..., None]
+        plain = {
+            'brightness': factor * exact,
+            'contrast': factor * exact + (1 - factor) * int(luma.mean() + 0.5),
+            'saturation': factor * exact + (1 - factor) * luma,
+        }
+        for name, value in plain.items():
+            ours = OPS[name][0](image, factor)
+            assert np.abs(ours - np.floor(np.clip(value, 0, 255))).max() <= 1, name
+
+
+def test_hue_of_large_images_is_turned_strip_by_strip(tissue):
+    image = np.tile(tissue, (2, 3, 1))[:431, :600]
+    assert image.shape[0] * image.shape[1] > 2 * photometric._STRIP
+    np.testing.assert_array_equal(photometric.adjust_hue(image, 0.13), photometric._turn_hue(image, 0.13))
+
+
+@pytest.mark.parametrize('sigma', [0.1, 0.7, 1.3, 2.0])
+def test_blur_equals_six_plain_passes_within_one_level(tissues, sigma):
+    """Of the taps of Gwosdek et al., along rows and then along columns, each rounded to 8 bits."""
+    variance = sigma**2 / 3
+    whole = int((np.sqrt(12 * variance + 1) - 1) / 2)
+    end = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1) ** 2))
+    taps = np.array([[end, *[1.0] * (2 * whole + 1), end]], np.float32)
+    taps /= taps.sum()
+    for image in tissues:
+        plain = image
+        for kernel in (taps, taps, taps, taps.T, taps.T, taps.T):
+            plain = cv2.filter2D(plain, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+        difference = np.abs(photometric.gaussian_blur(image, sigma).astype(int) - plain)
+        assert difference.max() <= 1
+        assert difference.mean() < 0.05
 
 
 def test_grey_equals_torchvision(tissues):

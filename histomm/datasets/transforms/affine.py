@@ -28,9 +28,31 @@ def warp(image: np.ndarray, angle: float, shift: tuple[float, float], border: st
     place[:, 2] += shift
     if image.ndim == 2:
         return cv2.warpAffine(image, place, (width, height), flags=cv2.INTER_NEAREST)
-    return cv2.warpAffine(
-        image, place, (width, height), flags=cv2.INTER_LINEAR, borderMode=_BORDERS[border], borderValue=(255,) * 3
+    return _warp_pixels(image, cv2.invertAffineTransform(place), border)
+
+
+def _warp_pixels(image: np.ndarray, source: np.ndarray, border: str) -> np.ndarray:
+    """(H, W, 3) uint8 with the pixel at x taken from ``source`` · (x, 1), bilinear.
+
+    OpenCV is three times as fast on four channels that it never has to look beyond the border of: what lies there is
+    put around the picture before.
+
+    Args:
+        image: (H, W, 3) uint8.
+        source: (2, 3).
+        border: See :func:`warp`.
+    """
+    height, width = image.shape[:2]
+    corners = np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1]])
+    places = source @ corners
+    left, top = np.maximum(1 - np.floor(places.min(1)), 0).astype(int)
+    right, bottom = np.maximum(np.ceil(places.max(1)) + 2 - (width, height), 0).astype(int)
+    around = cv2.copyMakeBorder(
+        cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), top, bottom, left, right, _BORDERS[border], value=(255,) * 4
     )
+    moved = source + [[0, 0, left], [0, 0, top]]
+    turned = cv2.warpAffine(around, moved, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return cv2.cvtColor(turned, cv2.COLOR_RGBA2RGB)
 
 
 @TRANSFORMS.register_module()

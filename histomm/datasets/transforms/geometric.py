@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from PIL import Image
+import torch
+from torch.nn import functional
 
 from histomm.datasets.transforms.base import RandomTransform
 from histomm.registry import TRANSFORMS
 
-_PIL_MODES = {'bilinear': Image.Resampling.BILINEAR, 'bicubic': Image.Resampling.BICUBIC}
-INTERPOLATIONS = tuple(_PIL_MODES)
+INTERPOLATIONS = ('bilinear', 'bicubic')
 
 
 def _check_probability(owner: str, name: str, value: float) -> float:
@@ -28,9 +28,11 @@ def _check_probability(owner: str, name: str, value: float) -> float:
 
 
 def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = 'bilinear') -> np.ndarray:
-    """Resize as Pillow does, with antialiasing where it shrinks.
+    """Resize as Pillow does, with antialiasing where it shrinks, rows first: equal to it within two grey levels.
 
-    Bilinear enlargement is the same in OpenCV (±1 grey level) and several times faster; the rest is left to Pillow.
+    Bilinear enlargement is OpenCV's and the rest torch's, whichever is the faster; both are several times as fast as
+    Pillow. Some versions of Pillow resize columns first where that is cheaper: bicubic values beyond black and white,
+    which are cut off in between, then differ by more.
 
     Args:
         image: (H, W, 3) uint8.
@@ -42,7 +44,9 @@ def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = 'bilin
         return image.copy()
     if interpolation == 'bilinear' and image.shape[0] <= height and image.shape[1] <= width:
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.array(Image.fromarray(image).resize((width, height), _PIL_MODES[interpolation]))
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # a copy: torch warns of images it may not write
+    planes = functional.interpolate(pixels, size=(height, width), mode=interpolation, antialias=True)[0].numpy()
+    return cv2.merge([*planes])
 
 
 def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -120,8 +124,10 @@ class RandomResizedCrop(RandomTransform):
             raise ValueError(f'RandomResizedCrop: scale is {scale}, expected 0 < min <= max <= 1')
         if not 0 < ratio[0] <= ratio[1]:
             raise ValueError(f'RandomResizedCrop: ratio is {ratio}, expected 0 < min <= max')
-        if interpolation not in _PIL_MODES:
-            raise ValueError(f'RandomResizedCrop: interpolation is {interpolation!r}, expected one of {[*_PIL_MODES]}')
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f'RandomResizedCrop: interpolation is {interpolation!r}, expected one of {[*INTERPOLATIONS]}'
+            )
         self.scale, self.ratio, self.interpolation = tuple(scale), tuple(ratio), interpolation
         self.log_ratio = (math.log(ratio[0]), math.log(ratio[1]))
 
