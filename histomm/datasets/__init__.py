@@ -3,6 +3,7 @@
 from . import bcss, transforms
 from .bags import BagDataset
 from .balanced_sampler import BalancedSampler
+from .collate import pad_collate
 from .grid_patches import GridPatchDataset
 from .magnification_sets import MagnificationSetDataset
 from .neighbourhood_sampler import NeighbourhoodSampler
@@ -33,5 +34,6 @@ __all__ = [
     'StoredTileDataset',
     'ValuePatchDataset',
     'bcss',
+    'pad_collate',
     'transforms',
 ]

@@ -1,7 +1,7 @@
 """Registered models: they hold parameters and state, and call ``histomm.functional``."""
 
 from .backbones import ConfidenceNet, DilatedResNet, PatchViT, RegionViT, ResNetWithStem
-from .data_preprocessors import BagDataPreprocessor, TokenDataPreprocessor, ViewDataPreprocessor
+from .data_preprocessors import BagDataPreprocessor, BatchViews, TokenDataPreprocessor, ViewDataPreprocessor
 from .dense_branch import DenseBranch, DenseMaps
 from .gather import gather_with_grad
 from .heads import CrossCorrelationHead, UNetDecoder
@@ -34,6 +34,7 @@ __all__ = [
     'BagClassifier',
     'BagDataPreprocessor',
     'BagSurvival',
+    'BatchViews',
     'ConCL',
     'ConfidenceNet',
     'CrossCorrelationHead',

@@ -12,11 +12,13 @@ from histomm.datasets.transforms.seed import SeedGlobalRandom
 from histomm.datasets.transforms.stain_jitter import HEDJitter, RandStainNA
 from histomm.datasets.transforms.stain_normalize import MacenkoNormalize, ReinhardNormalize
 from histomm.datasets.transforms.tokens import PackTokens, TokenCrop, TokenFlip
+from histomm.datasets.transforms.view_draws import DrawViews, PackDraws, UnsupportedViewError, ViewDraws, view_draws
 from histomm.datasets.transforms.views import MultiView, PackViews
 
 __all__ = [
     'BoundingCrop',
     'ColorJitter',
+    'DrawViews',
     'GaussianBlur',
     'HEDJitter',
     'LoadInstances',
@@ -25,6 +27,7 @@ __all__ = [
     'MagnificationPairSampler',
     'MagnificationViews',
     'MultiView',
+    'PackDraws',
     'PackInstances',
     'PackTokens',
     'PackViews',
@@ -44,6 +47,9 @@ __all__ = [
     'TokenCrop',
     'TokenFlip',
     'UnreadableImageError',
+    'UnsupportedViewError',
+    'ViewDraws',
     'read_image',
+    'view_draws',
     'view_generator',
 ]

@@ -13,6 +13,24 @@ from histomm.registry import TRANSFORMS
 _GEOMETRY = ('crop_box', 'hflip', 'vflip', 'rot90')
 
 
+def list_pipelines(views: Sequence[dict]) -> list[list[Callable]]:
+    """The transforms of each view of the list that :class:`MultiView` takes, built; views of a kind share theirs.
+
+    Raises:
+        ValueError: no views, an unknown field, or a ``num`` below 1.
+    """
+    if not views:
+        raise ValueError('MultiView: views is empty, expected at least one dict(pipeline=[...], num=1)')
+    pipelines: list[list[Callable]] = []
+    for view in views:
+        num = view.get('num', 1)
+        if not set(view) <= {'pipeline', 'num'} or 'pipeline' not in view or num < 1:
+            raise ValueError(f'MultiView: a view is {dict(view)}, expected dict(pipeline=[...], num=1 or more)')
+        steps = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in view['pipeline']]
+        pipelines.extend([steps] * num)
+    return pipelines
+
+
 @TRANSFORMS.register_module()
 class MultiView(BaseTransform):
     """Run pipelines on copies of one sample, each with its own random generator.
@@ -36,15 +54,7 @@ class MultiView(BaseTransform):
     """
 
     def __init__(self, views: Sequence[dict]) -> None:
-        if not views:
-            raise ValueError('MultiView: views is empty, expected at least one dict(pipeline=[...], num=1)')
-        self.pipelines: list[list[Callable]] = []
-        for view in views:
-            num = view.get('num', 1)
-            if not set(view) <= {'pipeline', 'num'} or 'pipeline' not in view or num < 1:
-                raise ValueError(f'MultiView: a view is {dict(view)}, expected dict(pipeline=[...], num=1 or more)')
-            steps = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in view['pipeline']]
-            self.pipelines.extend([steps] * num)
+        self.pipelines = list_pipelines(views)
 
     def transform(self, results: dict) -> dict | None:
         """Make all views; None if a transform gives one up."""
@@ -95,9 +105,10 @@ class PackViews(BaseTransform):
 
     @staticmethod
     def _geometry(view: dict) -> tuple:
-        height, width = view.get('ori_shape', view['img'].shape[:2])
-        whole = (0.0, 0.0, float(width), float(height))
-        return view.get('crop_box', whole), view.get('hflip', False), view.get('vflip', False), view.get('rot90', 0)
+        if 'crop_box' not in view:
+            height, width = view.get('ori_shape') or view['img'].shape[:2]
+            view = dict(view, crop_box=(0.0, 0.0, float(width), float(height)))
+        return view['crop_box'], view.get('hflip', False), view.get('vflip', False), view.get('rot90', 0)
 
     @staticmethod
     def _planes(image: np.ndarray) -> torch.Tensor:
@@ -106,19 +117,25 @@ class PackViews(BaseTransform):
         cv2.split(image, list(planes))
         return torch.from_numpy(planes)
 
-    def transform(self, results: dict) -> dict:
-        """Pack ``results``."""
-        views = results.get('views') or [results]
+    def _sample(self, results: dict, views: Sequence[dict]) -> DataSample:
+        """What is known of a sample and its views."""
         missing = [key for key in self.meta_keys if key not in results]
         if missing:
-            raise KeyError(f'PackViews: meta_keys {missing} are not in the sample, which has {sorted(results)}')
+            raise KeyError(
+                f'{type(self).__name__}: meta_keys {missing} are not in the sample, which has {sorted(results)}'
+            )
         meta = {key: results[key] for key in ('img_path', 'ori_shape', *self.meta_keys) if key in results}
         if 'sample_idx' in results:
             meta['sample_idx'] = int(results['sample_idx'])
         meta.update(zip(_GEOMETRY, zip(*map(self._geometry, views), strict=True), strict=True))
         sample = DataSample()
         sample.set_metainfo(meta)
-        return dict(inputs=[self._planes(view['img']) for view in views], data_samples=sample)
+        return sample
+
+    def transform(self, results: dict) -> dict:
+        """Pack ``results``."""
+        views = results.get('views') or [results]
+        return dict(inputs=[self._planes(view['img']) for view in views], data_samples=self._sample(results, views))
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(meta_keys={self.meta_keys})'
