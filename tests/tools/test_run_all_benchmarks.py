@@ -72,10 +72,13 @@ def test_all_run_and_failures_are_told(small, capsys, tmp_path):
     printed, errors = capsys.readouterr()
     rows = [line for line in printed.splitlines() if line.startswith('| fine')]
     assert rows == [
-        '| fine | reading | 12.3 views/s | 1,234 views/s | 5.50 (4.00 to 6.00) | >= 5 | yes |',
-        '| fine | step | – | – | 1.20 (1.00 to 1.30) | <= 1.15 | no |',
+        '| fine | reading | 12.3 views/s | 1,234 views/s | 5.50 (4.00 to 6.00) | >= 5 | – |',
+        '| fine | step | – | – | 1.20 (1.00 to 1.30) | <= 1.15 | – |',
         '| fine | reading | 12.3 views/s | 1,234 views/s | 5.50 (4.00 to 6.00) | – | – |',
     ]
+    quick = json.loads(written.read_text())['benchmarks']['fine']['results']
+    assert small.row('fine', small.TABLE['fine'].claims[0], quick, quick=False)[-2:] == ['>= 5', 'yes']
+    assert small.row('fine', small.TABLE['fine'].claims[1], quick, quick=False)[-2:] == ['<= 1.15', 'no']
     assert not any(line.startswith(('| breaks', '| lacks')) for line in printed.splitlines())
     assert 'it broke' in errors
     assert errors.splitlines()[-1] == 'failed: breaks, silent, lacks'

@@ -59,11 +59,20 @@ def _slides(name: str, plain: str, unit: str) -> Claim:
     return Claim(name, f'{name} to {plain}, ratio', f'{plain}, {unit}', f'{name}, {unit}')
 
 
+def _largest(name: str, plain: str, goal: str = '') -> Claim:
+    at = f'{name} at the largest'
+    return Claim(at, f'{at}, ratio', f'{at} by {plain}, ms', f'{at} by histomm, ms', goal)
+
+
 TABLE = {
     'views': Benchmark(
         (
             _sides('MoCo-v2, decoded image to tensor', ('torchvision', 'histomm'), 'views/s', '>= 5'),
             _sides('MoCo-v2, TIFF file to tensor', ('torchvision', 'histomm'), 'views/s', '>= 5'),
+            *(
+                _sides(f'{name}, decoded image to tensor', ('torchvision', 'histomm'), 'views/s', '>= 5')
+                for name in ('SimCLR', 'MPCS', 'DINO')
+            ),
         ),
         quick='--images 8 --repeats 3',
         takes_device=False,
@@ -139,6 +148,26 @@ TABLE = {
         (),
         full='--seeds 2',
         quick='--places 40 --seeds 1 --steps 2 --batch 4 --size 32 --channels 4',
+        takes_device=False,
+    ),
+    'growth': Benchmark(
+        (
+            _largest('cells', 'matrix of overlaps', '>= 10')._replace(what='matching on the largest maps'),
+            _largest('queue', 'all logits')._replace(what='InfoNCE with the longest queue'),
+            _largest('slides', 'loops', '>= 10')._replace(what='prototypes of the most slides'),
+        ),
+        quick='--quick --repeats 1',
+    ),
+    'scaling': Benchmark(
+        (
+            Claim(
+                'PLM step in 2 processes to one',
+                'step of 2 processes to one by wall time, ratio',
+                'step of one process by wall time, ms',
+                'step of 2 processes by wall time, ms',
+            ),
+        ),
+        quick='--batch 2 --size 64 --queue 64 --repeats 1',
         takes_device=False,
     ),
 }
