@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from histomm.visualization.colors import BLACK, CYCLE
 
@@ -81,6 +81,8 @@ def _set_axes(axes: Axes, places: Sequence[float]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:,.0f}' if value >= 1 else f'{value:g}'))
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.25)  # room for the legend
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 50 else (1,)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.spines[['top', 'right']].set_visible(False)
     axes.grid(color='#e3e7ea', lw=0.8)
     axes.set_axisbelow(True)
