@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from histomm.config_file import read_config, require_libraries
 from histomm.engine.hooks.empty_epoch import require_batches
+from histomm.engine.view_placement import place_views
 
 
 def common_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -92,6 +93,7 @@ class _Runner(Runner):
 
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config names, mmengine's by default; also for several processes without a GPU."""
+    place_views(cfg)
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         _distribute_on_cpu(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else _Runner.from_cfg(cfg)
