@@ -7,8 +7,10 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from distributed import run_two_processes
+from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
 
 from histomm.functional import ViewGeometry
+from histomm.models.shuffle import shuffle_rows, unshuffle_rows
 from histomm.registry import MODELS
 
 TEMPERATURE = 0.2
@@ -310,6 +312,23 @@ def _distributed_step(rank):
     rows = model.queue.rows.clone()
     dist.broadcast(rows, src=0)
     assert torch.equal(rows, model.queue.rows)
+    _shuffle_equals_choosing_from_all(rank)
+
+
+def _shuffle_equals_choosing_from_all(rank):
+    """Sent to where they go, rows are those chosen from the rows of all processes, in any layout."""
+    for size, layout in ((1, torch.contiguous_format), (5, torch.contiguous_format), (4, torch.channels_last)):
+        images = torch.rand(size, 3, 2, 4).contiguous(memory_format=layout)
+        found = []
+        for shuffle, unshuffle in ((shuffle_rows, unshuffle_rows), (batch_shuffle_ddp, batch_unshuffle_ddp)):
+            torch.manual_seed(size + rank)
+            shuffled, order = shuffle(images)
+            codes = shuffled.flatten(1)[:, ::2]
+            found.append((shuffled, unshuffle(codes, order)))
+        assert torch.equal(found[0][0], found[1][0])
+        assert torch.equal(found[0][1], found[1][1])
+        assert torch.equal(found[0][1], images.flatten(1)[:, ::2])
+        assert found[0][0].is_contiguous(memory_format=layout)
 
 
 def test_shuffled_keys_return_in_order_on_two_processes():

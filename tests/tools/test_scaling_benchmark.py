@@ -36,6 +36,8 @@ def paper(tool):
         ('all-reduce', 1200, 2 * 3 * (1 + 0.5), 2 * 7 * (1 + 0.5)),
         ('all-gather', 2400, 3 * (4 + 0.5), 7 * (8 + 0.5)),
         ('broadcast', 600, 4 + 3 * 0.5, 8 + 7 * 0.5),
+        # a hundred bytes to each of eight: three times on the node, and from four processes to four by the way out
+        ('all-to-all', 600, 1.5 + 3 * 0.5, 1.5 + 16 + 7 * 0.5),
     ],
 )
 def test_collectives_by_hand(tool, link, kind, four, time_of_four, time_of_eight):
@@ -53,11 +55,11 @@ def test_a_step_by_hand(tool, paper):
     """Two images of 64 × 64 have maps of 2 × 2 cells; three processes."""
     assert {one.what: (one.kind, one.payload) for one in tool.of_step(*paper, 2, 64, 3)} == {
         'gradients': ('all-reduce', 4000),
-        'shuffle: images': ('all-gather', 2 * 3 * 64 * 64 * 4),
+        'shuffle: images': ('all-to-all', 2 * 3 * 64 * 64 * 4),
         'shuffle: order': ('broadcast', 3 * 2 * 8),
-        'shuffle back: global': ('all-gather', 2 * 128 * 4),
-        'shuffle back: feature': ('all-gather', 2 * 512 * 4 * 4),
-        'shuffle back: dense': ('all-gather', 2 * 128 * 4 * 4),
+        'shuffle back: global': ('all-to-all', 2 * 128 * 4),
+        'shuffle back: feature': ('all-to-all', 2 * 512 * 4 * 4),
+        'shuffle back: dense': ('all-to-all', 2 * 128 * 4 * 4),
         'keys of the global queue': ('all-gather', 2 * 128 * 4),
         'keys of the dense queue': ('all-gather', 2 * 128 * 4),
     }
@@ -74,11 +76,12 @@ def test_efficiency_on_paper(tool, paper):
     """One GPU is fully used; of two, 1 − share of what is waited for, reckoned from the formulas."""
     words = ['--gpus', '2', '--bandwidth', '1e3', '--node-bandwidth', '1', '--latency', '1000', '--step-ms', '50']
     text, results = tool.on_paper(*paper, tool.parse_args([*words, '--gpu-batch', '2', '--gpu-size', '64']))
-    gathered = 4 * 2 * (3 * 64 * 64 + 128 + 512 * 4 + 128 * 4 + 2 * 128)
-    waited = 1e3 * (gathered / 1e9 + 6e-3 + 32 / 1e9 + 1e-3)  # six all-gathers, a broadcast, hidden gradients
+    dealt, gathered = 4 * 2 * (3 * 64 * 64 + 128 + 512 * 4 + 128 * 4), 4 * 2 * 2 * 128
+    # four all-to-alls, a broadcast and two all-gathers of a millisecond each at least; the gradients are hidden
+    waited = 1e3 * ((dealt / 2 + gathered + 32) / 1e9 + 7e-3)
     assert results['efficiency of 1 GPUs on paper, %'].median == 100
     assert results['efficiency of 2 GPUs on paper, %'].median == pytest.approx(100 * 50 / (50 + waited))
-    assert results['sent in a step by a GPU of 2, MB'].median == pytest.approx((gathered + 4000 + 16) / 1e6)
+    assert results['sent in a step by a GPU of 2, MB'].median == pytest.approx((dealt / 2 + gathered + 4000 + 16) / 1e6)
     assert [line.split(' | ')[0] for line in text.splitlines()[2:]] == ['| GPUs', '| ---', '| 1', '| 2']
 
 
@@ -105,11 +108,11 @@ def test_two_processes_send_what_the_formulas_say(tool, tmp_path, capsys):
     tool.main(['--batch', '2', '--size', '64', '--queue', '6', '--repeats', '1', '--gpus', '2', '--json', str(written)])
     printed = capsys.readouterr().out
     require_claims('scaling', written)
-    gathered = 4 * 2 * (3 * 64 * 64 + 128 + 512 * 4 + 128 * 4 + 2 * 128)
-    rows = [line.split(' | ')[:4] for line in printed.splitlines()[2:5]]
-    assert [row[0] for row in rows] == ['| all-reduce', '| all-gather', '| broadcast']
+    dealt = 4 * 2 * (3 * 64 * 64 + 128 + 512 * 4 + 128 * 4)
+    rows = [line.split(' | ')[:4] for line in printed.splitlines()[2:6]]
+    assert [row[0] for row in rows] == ['| all-reduce', '| all-to-all', '| broadcast', '| all-gather']
     assert all(counted == formula for _, _, counted, formula in rows)
-    assert rows[1][1:3] == ['6', f'{gathered / 1e6:.3f}']
+    assert rows[1][1:3] == ['4', f'{dealt / 2 / 1e6:.3f}']
     figures = json.loads(written.read_text())['results']
     assert {f'step of 2 processes to one by {clock} time, ratio' for clock in ('wall', 'processor')} <= set(figures)
 

@@ -1,15 +1,18 @@
 """What a training step of the dense methods sends to other processes, and how long that takes on paper.
 
 Symbols: W processes, g of them on a node; S bytes that each process puts into a collective; β bytes a second and α
-seconds of delay of a link. All collectives go round a ring, on which each process sends to the next:
+seconds of delay of a link. All but the last go round a ring, on which each process sends to the next:
 
     collective    sent by each process    time
     all-reduce    2 (W − 1)/W · S         2 (W − 1) (S / (W β) + α)
     all-gather    (W − 1) S               (W − 1) (S / β + α)
     broadcast     (W − 1)/W · S           S / β + (W − 1) α
+    all-to-all    (W − 1)/W · S           (g − 1)/W · S / β_in + g (W − g)/W · S / β_out + (W − 1) α
 
 A broadcast is sent on by all but the last, hence its mean. A ring over several nodes is as fast as its slowest link: β
-is that inside a node while W <= g, and else that between nodes, all adapters of a node together.
+is that inside a node, β_in, while W <= g, and else that between nodes, β_out, all adapters of a node together. In an
+all-to-all each process sends to each its own part, of which those for other nodes share the way out; while W <= g it
+is W in place of g, and nothing goes out.
 """
 
 import math
@@ -26,7 +29,7 @@ class Collective(NamedTuple):
     """One collective of a step.
 
     Attributes:
-        kind: 'all-reduce', 'all-gather' or 'broadcast'.
+        kind: 'all-reduce', 'all-gather', 'broadcast' or 'all-to-all'.
         payload: S in bytes.
         what: For what.
     """
@@ -54,7 +57,8 @@ class Link(NamedTuple):
 
 def sent(collective: Collective, world: int) -> float:
     """Bytes that a process sends, as the mean over processes."""
-    share = {'all-reduce': 2 * (world - 1) / world, 'all-gather': world - 1, 'broadcast': (world - 1) / world}
+    once = (world - 1) / world
+    share = {'all-reduce': 2 * once, 'all-gather': world - 1, 'broadcast': once, 'all-to-all': once}
     return share[collective.kind] * collective.payload
 
 
@@ -63,11 +67,15 @@ def seconds(collective: Collective, world: int, link: Link) -> float:
     if world == 1:
         return 0.0
     beta = link.node_bandwidth if world <= link.gpus_per_node else link.bandwidth
-    hops = world - 1
+    hops, near = world - 1, min(world, link.gpus_per_node)
     return {
         'all-reduce': 2 * hops * (collective.payload / (world * beta) + link.latency),
         'all-gather': hops * (collective.payload / beta + link.latency),
         'broadcast': collective.payload / beta + hops * link.latency,
+        'all-to-all': collective.payload
+        / world
+        * ((near - 1) / link.node_bandwidth + near * (world - near) / link.bandwidth)
+        + hops * link.latency,
     }[collective.kind]
 
 
@@ -89,10 +97,10 @@ def of_step(config: Config, parameters: int, batch: int, size: int, world: int) 
     queues = ['global', 'dense'] if config.get('matchers') else ['global']
     return [
         Collective('all-reduce', parameters * FLOAT, 'gradients'),
-        Collective('all-gather', batch * 3 * size**2 * FLOAT, 'shuffle: images'),
+        Collective('all-to-all', batch * 3 * size**2 * FLOAT, 'shuffle: images'),
         Collective('broadcast', world * batch * INDEX, 'shuffle: order'),
         *(
-            Collective('all-gather', batch * numbers * FLOAT, f'shuffle back: {name}')
+            Collective('all-to-all', batch * numbers * FLOAT, f'shuffle back: {name}')
             for name, numbers in encoded.items()
         ),
         *(Collective('all-gather', batch * dim * FLOAT, f'keys of the {name} queue') for name in queues),

@@ -18,9 +18,13 @@ from step import build, make_batch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_KINDS = {'allreduce_': 'all-reduce', 'allgather_': 'all-gather', 'broadcast_': 'broadcast'}
-_INPUT = {'allreduce_': 0, 'allgather_': 1, 'broadcast_': 0}
-"""Where a collective of torch has the tensors that this process puts in."""
+_COUNTED = {
+    'allreduce_': ('all-reduce', 0),
+    'allgather_': ('all-gather', 1),
+    'broadcast_': ('broadcast', 0),
+    'alltoall_base_': ('all-to-all', 1),
+}
+"""Collectives of torch: kind, and which argument has what this process puts in."""
 
 
 class Job(NamedTuple):
@@ -54,11 +58,11 @@ class Counting(TorchDispatchMode):
         """Run ``func``; raise NotImplementedError if it is a collective that is not counted."""
         if func.namespace == 'c10d':
             name = func._schema.name.removeprefix('c10d::')
-            if name not in _KINDS:
+            if name not in _COUNTED:
                 raise NotImplementedError(f'a step called {name}, of which bytes are not counted')
-            tensors: list[Tensor] = args[_INPUT[name]]
-            payload = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-            self.seen.append(Collective(_KINDS[name], payload))
+            kind, at = _COUNTED[name]
+            tensors = [args[at]] if isinstance(args[at], Tensor) else args[at]
+            self.seen.append(Collective(kind, sum(tensor.numel() * tensor.element_size() for tensor in tensors)))
         return func(*args, **(kwargs or {}))
 
 

@@ -80,6 +80,7 @@ def on_paper(model: Config, parameters: int, args: argparse.Namespace) -> tuple[
             name: sum(sent(one, world) for one in collectives if one.what.startswith(name))
             for name in ('gradients', 'shuffle', 'keys')
         }
+        volume['gathered'] = (world - 1) * sum(one.payload for one in collectives if one.kind == 'all-to-all')
         whole, waited = exposed(collectives, world, link, args.hidden * step)
         efficiency = step / (step + waited)
         images = world * args.gpu_batch / (step + waited)
@@ -94,9 +95,10 @@ def on_paper(model: Config, parameters: int, args: argparse.Namespace) -> tuple[
                 f'{efficiency:.0%}',
             ]
         )
-        results[f'sent in a step by a GPU of {world}, MB'] = exactly(sum(volume.values()) / MB)
+        results[f'sent in a step by a GPU of {world}, MB'] = exactly(sum(sent(one, world) for one in collectives) / MB)
         results[f'efficiency of {world} GPUs on paper, %'] = exactly(100 * efficiency)
-    head = ['GPUs', 'gradients, MB', 'shuffle, MB', 'keys, MB', 'sending, ms', 'waited for, ms', 'step, ms', 'images/s']
+    volumes = ['gradients, MB', 'shuffle, MB', 'keys, MB', 'shuffle if all were gathered, MB']
+    head = ['GPUs', *volumes, 'sending, ms', 'waited for, ms', 'step, ms', 'images/s']
     told = (
         f'On paper: {args.gpu_batch} images of {args.gpu_size} × {args.gpu_size} a GPU, {args.step_ms:g} ms a step of '
         f'one; {args.gpus_per_node} GPUs a node, {args.node_bandwidth:g} GB/s inside, {args.bandwidth:g} GB/s between '

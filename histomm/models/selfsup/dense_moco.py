@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from mmengine.dist import get_world_size
 from mmengine.structures import BaseDataElement
-from mmpretrain.models.utils import batch_shuffle_ddp, batch_unshuffle_ddp
 from torch import Tensor, nn
 
 from histomm.functional import ViewGeometry
 from histomm.models.dense_branch import DenseBranch, DenseMaps
 from histomm.models.queue import FeatureQueue
 from histomm.models.selfsup.base import ViewSupervisor
+from histomm.models.shuffle import shuffle_rows, unshuffle_rows
 from histomm.models.teacher import EMATeacher
 from histomm.registry import MODELS
 
@@ -144,9 +144,9 @@ class DenseMoCo(ViewSupervisor):
         parts = self.key_encoder.module
         if get_world_size() == 1:
             return self._encode(parts, images)
-        images, order = batch_shuffle_ddp(images)
+        images, order = shuffle_rows(images)
         return self._unshuffle(self._encode(parts, images), order)
 
     def _unshuffle(self, encoded: dict[str, Tensor], order: Tensor) -> dict[str, Tensor]:
         """Everything that was encoded from a shuffled batch in the order of the images."""
-        return {name: batch_unshuffle_ddp(value, order) for name, value in encoded.items()}
+        return {name: unshuffle_rows(value, order) for name, value in encoded.items()}
