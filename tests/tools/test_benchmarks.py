@@ -217,11 +217,6 @@ def test_peak_memory_counts_what_is_held_at_once(matching):
     assert matching.peak_memory(run, torch.device('cpu')) == 3 * 2**20
 
 
-def test_the_views_are_those_of_the_shipped_configs(load, repo):
-    config = Config.fromfile(repo / 'configs' / '_base_' / 'datasets' / 'nct_two_views.py')
-    assert config.view == load('views').VIEW
-
-
 def test_an_inner_part_interrupts_the_outer_one(step):
     clock = FakeClock()
     timer = step.PartTimer(clock)

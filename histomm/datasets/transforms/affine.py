@@ -50,8 +50,8 @@ def _warp_pixels(image: np.ndarray, source: np.ndarray, border: str) -> np.ndarr
     around = cv2.copyMakeBorder(
         cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), top, bottom, left, right, _BORDERS[border], value=(255,) * 4
     )
-    moved = source + [[0, 0, left], [0, 0, top]]
-    turned = cv2.warpAffine(around, moved, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    source = np.column_stack([source[:, :2], source[:, 2] + (left, top)])
+    turned = cv2.warpAffine(around, source, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     return cv2.cvtColor(turned, cv2.COLOR_RGBA2RGB)
 
 

@@ -44,7 +44,8 @@ def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = 'bilin
         return image.copy()
     if interpolation == 'bilinear' and image.shape[0] <= height and image.shape[1] <= width:
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # a copy: torch warns of images it may not write
+    pixels = torch.from_numpy(np.require(image, requirements='CW'))  # a copy of a part, or where torch would warn
+    pixels = pixels.permute(2, 0, 1)[None]
     planes = functional.interpolate(pixels, size=(height, width), mode=interpolation, antialias=True)[0].numpy()
     return cv2.merge([*planes])
 
