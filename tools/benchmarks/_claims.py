@@ -170,4 +170,14 @@ TABLE = {
         quick='--batch 2 --size 64 --queue 64 --repeats 1',
         takes_device=False,
     ),
+    'peers': Benchmark(
+        (
+            *(_sides(f'{name} loss', ('lightly', 'histomm'), 'ms') for name in ('MoCo-v2', 'DenseCL', 'VICRegL')),
+            *(_sides(f'{name} views', ('lightly', 'histomm'), 'views/s') for name in ('MoCo-v2', 'VICRegL')),
+            *(_sides(f'{name} step', ('lightly', 'histomm'), 'ms') for name in ('MoCo-v2', 'DenseCL', 'VICRegL')),
+            _sides('PLM matching and loss', ('plain', 'histomm'), 'ms'),
+        ),
+        quick='--batch 4 --queue 1024 --channels 256 --outputs 4096 --images 4 --step-batch 2 --step-size 64 '
+        '--repeats 2',
+    ),
 }
