@@ -3,7 +3,7 @@
 from .attention import map_equivariance, map_smoothness
 from .bags import attention_pool, masked_mean, masked_softmax, pad_bags
 from .concepts import concept_prototypes, cut_labels, resample_rows
-from .contrastive import info_nce, nt_xent
+from .contrastive import info_nce, nt_xent, unit_rows
 from .distill import dino_loss, distillation_entropies, distillation_loss, teacher_probabilities
 from .geometry import ViewGeometry, canonicalize, cell_boxes, cell_centers, view_to_source
 from .kmeans import spherical_kmeans
@@ -83,6 +83,7 @@ __all__ = [
     'teacher_probabilities',
     'time_bins',
     'undo_dihedral',
+    'unit_rows',
     'vicreg_covariance',
     'vicreg_invariance',
     'vicreg_spread',

@@ -13,6 +13,14 @@ from .streaming import logsumexp_of_products
 REDUCTIONS = ('weighted_mean', 'mean')
 
 
+def unit_rows(rows: Tensor) -> Tensor:
+    """Rows (N, C) at unit length; rows of zeros stay zeros.
+
+    In float32, or float64 if given so: the length of a row that is rounded to bfloat16 is off by up to 1/512.
+    """
+    return F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=1)
+
+
 def info_nce(
     anchor: Tensor,
     positive: Tensor,

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from histomm import functional
@@ -112,7 +111,7 @@ class DenseBranch(nn.Module):
 
     def enqueue(self, key: DenseMaps) -> None:
         """Write one pooled dense vector an image."""
-        self.queue.enqueue(F.normalize(key.projection.mean((2, 3)), dim=1))
+        self.queue.enqueue(functional.unit_rows(key.projection.mean((2, 3), dtype=torch.float32)))
 
 
 def dense_view(maps: DenseMaps, geometry: ViewGeometry) -> DenseView:

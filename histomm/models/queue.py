@@ -1,11 +1,10 @@
 """First-in first-out store of negatives."""
 
 import torch
-import torch.nn.functional as F
 from mmengine.dist import all_gather
 from torch import Tensor, nn
 
-from histomm.functional import info_nce
+from histomm.functional import info_nce, unit_rows
 
 
 class FeatureQueue(nn.Module):
@@ -32,7 +31,7 @@ class FeatureQueue(nn.Module):
         if length < 0:
             raise ValueError(f'FeatureQueue: length is {length}, expected 0 or more')
         self.strict = strict
-        self.register_buffer('rows', F.normalize(torch.randn(length, dim), dim=1))
+        self.register_buffer('rows', unit_rows(torch.randn(length, dim)))
         self.register_buffer('pointer', torch.zeros((), dtype=torch.long))
 
     def __len__(self) -> int:
@@ -51,8 +50,7 @@ class FeatureQueue(nn.Module):
         reduction: str = 'weighted_mean',
     ) -> Tensor:
         """InfoNCE of rows (N, C), which are normalised here; see :func:`~histomm.functional.info_nce`."""
-        anchor, positive = F.normalize(anchor, dim=1), F.normalize(positive, dim=1)
-        return info_nce(anchor, positive, self.negatives(), temperature, weight, reduction)
+        return info_nce(unit_rows(anchor), unit_rows(positive), self.negatives(), temperature, weight, reduction)
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:

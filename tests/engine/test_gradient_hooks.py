@@ -106,8 +106,18 @@ def test_clip_needs_a_norm():
         PerParameterClipHook(0)
 
 
-def test_fused_optimisers_are_refused():
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=True)
-    wrapper = type('Wrapper', (), dict(optimizer=optimizer))
-    with pytest.raises(ValueError, match=r'PerParameterClipHook: the optimiser is fused .* expected fused=False'):
-        PerParameterClipHook().before_train(type('Runner', (), dict(optim_wrapper=wrapper)))
+@pytest.mark.parametrize('scale', [True, False])
+def test_fused_optimisers_are_refused_with_a_loss_scale(scale):
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([parameter], lr=1.0, fused=True)
+    wrapper = type('Wrapper', (), dict(optimizer=optimizer, loss_scaler=torch.amp.GradScaler('cpu', enabled=scale)))
+    runner = type('Runner', (), dict(optim_wrapper=wrapper))
+    hook = PerParameterClipHook(3.0)
+    if scale:
+        with pytest.raises(ValueError, match=r'PerParameterClipHook: the optimiser is fused .* expected fused=False'):
+            hook.before_train(runner)
+        return
+    hook.before_train(runner)
+    (6 * parameter[0]).backward()
+    optimizer.step()
+    torch.testing.assert_close(parameter.detach(), torch.tensor([-3.0, 0.0]))

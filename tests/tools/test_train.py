@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from PIL import Image
 from small_runs import REPO, command_options, draw_patches, pretraining_options
 from tool_modules import load_tool
@@ -180,27 +179,18 @@ def test_a_segmentor_trains_and_is_tested_by_the_same_scripts(tools, tmp_path, m
 @pytest.mark.parametrize(
     ('more', 'options', 'message'),
     [
-        (['--amp'], {}, '--amp: found no CUDA device'),
+        (['--amp'], {'optim_wrapper.type': 'ApexOptimWrapper'}, r'--amp: optim_wrapper\.type is ApexOptimWrapper'),
+        (['--fused'], {'optim_wrapper.optimizer.type': 'ASGD'}, '--fused: optim_wrapper.optimizer is ASGD'),
+        (['--profile', '0'], {}, '--profile: the number of steps is 0, expected at least 1'),
         ([], {'train_dataloader.dataset.data_root': 'no/such/folder'}, 'no/such/folder'),
         ([], {'model.loss_lambda': 2}, 'loss_lambda is 2'),
         ([], {'model.matchers.gamma': 2}, r'model\.matchers is a list of 1, .* such as model\.matchers\.0\.gamma'),
     ],
 )
 def test_wrong_input_is_named(tools, patches, tmp_path, more, options, message):
-    if '--amp' in more and torch.cuda.is_available():
-        pytest.skip('this machine has a CUDA device')
     arguments = command(tmp_path, pretraining_options(patches) | options, *more)[2:]
     with pytest.raises((SystemExit, ValueError, FileNotFoundError), match=message):
         tools['train'].main(arguments)
-
-
-def test_amp_leaves_no_other_wrapper_as_it_is(tools, monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    plain = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=1))))
-    tools['train'].enable_amp(plain)
-    assert (plain.optim_wrapper.type, plain.optim_wrapper.dtype) == ('AmpOptimWrapper', 'bfloat16')
-    with pytest.raises(SystemExit, match=r'optim_wrapper\.type is ApexOptimWrapper'):
-        tools['train'].enable_amp(Config(dict(optim_wrapper=dict(type='ApexOptimWrapper'))))
 
 
 def test_a_missing_config_is_named(tools):

@@ -28,7 +28,7 @@ model = dict(
             norm_cfg=norm_cfg,
         ),
         # 1 - cosine, of which the model takes twice the sum over both orders: eq. 2 with its constant.
-        loss=dict(type='mmpretrain.CosineSimilarityLoss', shift_factor=1.0),
+        loss=dict(type='histomm.CosineSimilarityLoss', shift_factor=1.0),
     ),
     data_preprocessor=dict(type='histomm.ViewDataPreprocessor', geometry=False),
 )

@@ -24,7 +24,7 @@ model = dict(
             with_avg_pool=False,
             norm_cfg=norm_cfg,
         ),
-        loss=dict(type='mmpretrain.CosineSimilarityLoss'),
+        loss=dict(type='histomm.CosineSimilarityLoss'),
     ),
     data_preprocessor=dict(type='histomm.ViewDataPreprocessor', geometry=False),
 )

@@ -10,6 +10,7 @@ from .gradients import FrozenModuleHook, PerParameterClipHook
 from .nonfinite import NonFiniteLossHook
 from .online_knn import OnlineKNNHook
 from .precise_bn import PreciseBNHook
+from .profile import ProfileHook
 from .prototypes import PrototypeHook
 from .seed import SeedHook
 from .unreadable import UnreadableFilesHook
@@ -26,6 +27,7 @@ __all__ = [
     'OnlineKNNHook',
     'PerParameterClipHook',
     'PreciseBNHook',
+    'ProfileHook',
     'PrototypeHook',
     'SeedHook',
     'UnreadableFilesHook',

@@ -10,6 +10,39 @@ from mmengine.runner import Runner
 from histomm.registry import HOOKS
 
 
+class WaitClock:
+    """Says how much of the time of the last steps was spent waiting for data.
+
+    Args:
+        window: Number of steps that the share is taken over.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._steps: deque[tuple[float, float]] = deque(maxlen=window)
+        self.start()
+
+    def start(self) -> None:
+        """From now on the step waits for data."""
+        self._begin = time.perf_counter()
+
+    def arrived(self) -> None:
+        """The data are there."""
+        self._wait = time.perf_counter() - self._begin
+
+    def completed(self) -> None:
+        """The step is complete, and the next one waits."""
+        begin = self._begin
+        self.start()
+        self._steps.append((self._wait, self._begin - begin))
+
+    def share(self) -> float | None:
+        """Percent of the steps' time; None before the first step is complete."""
+        if not self._steps:
+            return None
+        wait, total = (sum(column) for column in zip(*self._steps, strict=True))
+        return 100 * wait / total
+
+
 @HOOKS.register_module()
 class DataWaitHook(Hook):
     """Logs ``data_wait``: percent of the last steps' time in which the model waited for the loader.
@@ -28,30 +61,25 @@ class DataWaitHook(Hook):
     def __init__(self, window: int = 50) -> None:
         if window < 1:
             raise ValueError(f'DataWaitHook: window is {window}, expected 1 or more')
-        self._steps: deque[tuple[float, float]] = deque(maxlen=window)
-
-    def _mark(self) -> None:
-        self._end = time.perf_counter()
+        self._clock = WaitClock(window)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the clock."""
-        self._mark()
+        self._clock.start()
 
     def after_val(self, runner: Runner) -> None:
         """Do not count validation."""
-        self._mark()
+        self._clock.start()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Stop the wait; publish the share over the steps completed."""
-        self._wait = time.perf_counter() - self._end
-        if self._steps:
-            wait, total = (sum(column) for column in zip(*self._steps, strict=True))
-            runner.message_hub.update_scalar('train/data_wait', 100 * wait / total)
+        self._clock.arrived()
+        share = self._clock.share()
+        if share is not None:
+            runner.message_hub.update_scalar('train/data_wait', share)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
         """Complete the step."""
-        begin = self._end
-        self._mark()
-        self._steps.append((self._wait, self._end - begin))
+        self._clock.completed()

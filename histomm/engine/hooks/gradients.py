@@ -16,16 +16,17 @@ class GradientHook(Hook):
     A step that a loss scaler skips is not seen. Gradients that are accumulated over iterations are seen once.
 
     Raises:
-        ValueError: the optimiser takes the loss scale away by itself, as fused ones do.
+        ValueError: there is a loss scale, which the optimiser takes away by itself, as fused ones do.
     """
 
     def before_train(self, runner: Runner) -> None:
         """Attach to the optimiser."""
         optimizer = runner.optim_wrapper.optimizer
-        if getattr(optimizer, '_step_supports_amp_scaling', False):
+        scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+        if scaler is not None and scaler.is_enabled() and getattr(optimizer, '_step_supports_amp_scaling', False):
             raise ValueError(
                 f'{type(self).__name__}: the optimiser is fused and sees gradients with their loss scale, expected '
-                'fused=False'
+                'fused=False, or histomm.AutocastOptimWrapper, which has no scale'
             )
         self._runner = runner
         self._handle = optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: self.change(optimizer))

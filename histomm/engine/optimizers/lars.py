@@ -60,21 +60,33 @@ class LARS(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for weight in group['params']:
-                if weight.grad is not None:
-                    self._update(weight, group)
+            weights = [weight for weight in group['params'] if weight.grad is not None]
+            if weights:
+                self._update(weights, group)
         return loss
 
-    def _update(self, weight: Tensor, group: dict) -> None:
-        change = weight.grad
-        if weight.ndim > 1:
-            change = change.add(weight, alpha=group['weight_decay'])
-            size, length = weight.norm(), change.norm()
-            # the norms stay on the device: reading them would stop it for every tensor
-            trust = torch.where((size > 0) & (length > 0), group['eta'] * size / length, 1)
-            change = change * trust
-        state = self.state[weight]
-        if 'momentum_buffer' not in state:
-            state['momentum_buffer'] = torch.zeros_like(weight)
-        velocity = state['momentum_buffer'].mul_(group['momentum']).add_(change)
-        weight.add_(velocity, alpha=-group['lr'])
+    def _update(self, weights: list[Tensor], group: dict) -> None:
+        """Change all tensors of a group together, which an accelerator does in a few calls instead of some for each."""
+        changes = [weight.grad for weight in weights]
+        wide = [number for number, weight in enumerate(weights) if weight.ndim > 1]
+        if wide:
+            scaled = self._scale([changes[number] for number in wide], [weights[number] for number in wide], group)
+            for number, change in zip(wide, scaled, strict=True):
+                changes[number] = change
+        for weight in weights:
+            if 'momentum_buffer' not in self.state[weight]:
+                self.state[weight]['momentum_buffer'] = torch.zeros_like(weight)
+        velocities = [self.state[weight]['momentum_buffer'] for weight in weights]
+        torch._foreach_mul_(velocities, group['momentum'])
+        torch._foreach_add_(velocities, changes)
+        torch._foreach_add_(weights, velocities, alpha=-group['lr'])
+
+    @staticmethod
+    def _scale(gradients: list[Tensor], weights: list[Tensor], group: dict) -> list[Tensor]:
+        """d, with weight decay and trust ratio."""
+        changes = torch._foreach_add(gradients, weights, alpha=group['weight_decay'])
+        size, length = torch.stack(torch._foreach_norm(weights)), torch.stack(torch._foreach_norm(changes))
+        # the norms stay on the device: reading them would stop it
+        trust = torch.where((size > 0) & (length > 0), group['eta'] * size / length, 1)
+        torch._foreach_mul_(changes, list(trust.unbind()))
+        return list(changes)

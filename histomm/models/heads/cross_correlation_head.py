@@ -1,5 +1,6 @@
 """Head of Barlow Twins over all processes."""
 
+import torch
 from mmpretrain.models.heads import LatentCrossCorrelationHead
 from torch import Tensor
 
@@ -13,7 +14,7 @@ class CrossCorrelationHead(LatentCrossCorrelationHead):
 
     mmpretrain's head standardises each process's share by itself, and adds up matrices behind the back of the graph:
     its loss depends on the number of processes, and DDP divides its gradient by it. Here the shares are gathered first,
-    so several processes compute what one would of the same batch.
+    so several processes compute what one would of the same batch. Reckoned in float32, also under autocast.
 
     Args:
         in_channels: D, width of the projections.
@@ -23,5 +24,7 @@ class CrossCorrelationHead(LatentCrossCorrelationHead):
 
     def loss(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of this process's projections (N, D) of both views and those of all others."""
-        views = [self.bn(gather_with_grad(view)) for view in (input, target)]
-        return self.loss_module(views[0].T @ views[1] / len(views[0]))
+        dtype = torch.promote_types(input.dtype, torch.float32)
+        with torch.autocast(input.device.type, enabled=False):
+            views = [self.bn(gather_with_grad(view.to(dtype))) for view in (input, target)]
+            return self.loss_module(views[0].T @ views[1] / len(views[0]))

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.logging import MessageHub
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
@@ -165,7 +164,7 @@ class ConCL(DenseMoCo):
             positive = _project(self.key_encoder.module['neck'], key)
         # absent concepts have weight 0, which costs less than to ask a GPU how many there are
         loss = self.concept_queue.contrast(anchor, positive, self.temperature, shared.flatten())
-        self._enqueue_concepts(F.normalize(positive, dim=1), shared.flatten(), (cells_k > 0).flatten())
+        self._enqueue_concepts(functional.unit_rows(positive), shared.flatten(), (cells_k > 0).flatten())
         return loss, shared.sum(1).float().mean()
 
     def _enqueue_concepts(self, keys: Tensor, shared: Tensor, present: Tensor) -> None:

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmengine.dist import get_world_size
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from histomm.functional import ViewGeometry
+from histomm.functional import ViewGeometry, unit_rows
 from histomm.models.dense_branch import DenseBranch, DenseMaps
 from histomm.models.queue import FeatureQueue
 from histomm.models.selfsup.base import ViewSupervisor
@@ -119,7 +118,7 @@ class DenseMoCo(ViewSupervisor):
     ) -> dict[str, Tensor]:
         """Losses of encoded views; their keys go into the queues."""
         global_loss = self.queue.contrast(query['global'], key['global'], self.temperature)
-        self.queue.enqueue(F.normalize(key['global'], dim=1))
+        self.queue.enqueue(unit_rows(key['global']))
         if self.dense is None:
             return dict(loss_global=global_loss)
         maps = [DenseMaps(encoded['dense'], encoded['feature']) for encoded in (query, key)]

@@ -1,7 +1,6 @@
 """SimCLR over all processes."""
 
 import torch
-import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
@@ -69,8 +68,5 @@ class SimCLR(ViewSupervisor):
             projections = self.neck(self.backbone(torch.cat(inputs)))[0].chunk(2)
         else:
             projections = [self.neck(self.backbone(view))[0] for view in inputs]
-        rows = [
-            gather_with_grad(F.normalize(view.to(torch.promote_types(view.dtype, torch.float32)), dim=1))
-            for view in projections
-        ]
+        rows = [gather_with_grad(functional.unit_rows(view)) for view in projections]
         return dict(loss=functional.nt_xent(*rows, self.temperature))

@@ -1,0 +1,103 @@
+"""Switches for speed: what they set in configs, what they refuse, and that a compiled run is the plain run."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from engine_toy import toy_config
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from small_runs import REPO
+
+from histomm.config_file import read_config
+from histomm.engine import LARS, AutocastOptimWrapper
+from histomm.engine.launch import build_runner
+from histomm.engine.speed import SWITCHES
+
+FAMILIES = [
+    'plm/moco_plm_r18_nct.py', 'plm/byol_plm_r18_nct.py', 'plm/concl_plm_r18_nct.py', 'plm/vicregl_plm_r18_nct.py',
+    'mocov2/mocov2_r18_tcga-brca.py', 'densecl/moco_densecl_r18_nct.py', 'vicreg/vicreg_r18_nct.py',
+    'barlowtwins/barlowtwins_r18_nct.py', 'simsiam/simsiam_r18_nct.py', 'simclr/simclr_r18_patches.py',
+    'simclr/simclr_r18_patches_adam.py', 'simclr/simclr_r18_patches_lamb.py', 'mpcs/mpcs_r50-d8_breakhis_ordered.py',
+    'mpcs/mpcs_efficientnet-b2_breakhis_fixed.py', 'dino/dino_vit256-16_patches.py', 'hipt/dino_vit4k-xs_regions.py',
+    'slpd/slpd_vit4k-xs_nsclc.py', 'autoencoder/autoencoder_r18_patches.py', 'patch_contrast/confnet_mse_patches.py',
+]  # fmt: skip
+TOKENS = ('hipt', 'slpd')
+
+
+def toy(folder, **options):
+    """A toy run of two epochs through our runner: what it logged, and where its checkpoints are."""
+    cfg = toy_config(folder, length=2)
+    cfg.merge_from_dict(dict(launcher='none') | options)
+    return build_runner(cfg)
+
+
+def logged(runner, name):
+    """The logged values of one name."""
+    (file,) = Path(runner.log_dir).glob('vis_data/2*.json')
+    return [entry[name] for entry in map(json.loads, file.read_text().splitlines()) if name in entry]
+
+
+def weights(folder, epoch):
+    return torch.load(folder / f'epoch_{epoch}.pth', weights_only=False)
+
+
+@pytest.mark.parametrize('path', FAMILIES)
+def test_pre_training_configs_take_all_switches(path):
+    cfg = read_config(str(REPO / 'configs' / path))
+    for name, switch in SWITCHES.items():
+        if name == 'channels_last' and path.startswith(TOKENS):  # vectors on a grid, no images
+            with pytest.raises(ValueError, match=r'data_preprocessor is histomm\.TokenDataPreprocessor, expected'):
+                switch(cfg)
+        else:
+            switch(cfg)
+    assert cfg.optim_wrapper.type == 'histomm.AutocastOptimWrapper'
+    optimizer = cfg.optim_wrapper.optimizer
+    assert optimizer.type in ('histomm.LARS', 'histomm.LAMB') or optimizer.fused
+    assert cfg.model.data_preprocessor.get('channels_last', path.startswith(TOKENS))
+    assert cfg.compile is True
+
+
+def test_what_a_config_says_itself_stays():
+    wrapper = dict(type='AmpOptimWrapper', dtype='float16', optimizer=dict(type='SGD', lr=1))
+    cfg = Config(dict(optim_wrapper=wrapper, compile=dict(backend='eager')))
+    SWITCHES['amp'](cfg)
+    SWITCHES['compile'](cfg)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.compile == dict(backend='eager')
+
+
+def test_a_compiled_run_is_the_plain_run(tmp_path):
+    """Weights, optimiser and features seen by a hook; each run goes on from the other's checkpoint."""
+    hook = {'custom_hooks': [dict(type='histomm.SeedHook'), dict(type='histomm.FeatureMonitorHook', interval=1)]}
+    compiled = {'compile': dict(backend='eager')}
+    runs = {'plain': hook, 'compiled': hook | compiled}
+    runners = {name: toy(tmp_path / name, **options) for name, options in runs.items()}
+    for runner in runners.values():
+        runner.train()
+    stds = [logged(runner, 'feature_std') for runner in runners.values()]
+    assert len(stds[0]) == 8
+    assert stds[0] == stds[1]
+    states = {name: weights(tmp_path / name, 2) for name in runs}
+    assert list(states['plain']['state_dict']) == list(states['compiled']['state_dict'])
+    torch.testing.assert_close(states['compiled']['state_dict'], states['plain']['state_dict'], rtol=0, atol=0)
+    for name, other in (('plain', 'compiled'), ('compiled', 'plain')):
+        resumed = toy(
+            tmp_path / f'{name}_resumed', **runs[name], resume=True, load_from=str(tmp_path / other / 'epoch_1.pth')
+        )
+        resumed.train()
+        found = weights(tmp_path / f'{name}_resumed', 2)['state_dict']
+        torch.testing.assert_close(found, states['plain']['state_dict'], rtol=0, atol=0)
+
+
+def test_lars_and_the_autocast_wrapper_are_found_by_their_names():
+    model = torch.nn.Linear(2, 2)
+    wrapper = build_optim_wrapper(
+        model, dict(type='histomm.AutocastOptimWrapper', optimizer=dict(type='histomm.LARS', lr=0.1))
+    )
+    assert type(wrapper) is AutocastOptimWrapper
+    assert type(wrapper.optimizer) is LARS
+    with wrapper.optim_context(model):
+        assert model(torch.ones(1, 2)).dtype == torch.bfloat16
+    assert model(torch.ones(1, 2)).dtype == torch.float32
