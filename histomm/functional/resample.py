@@ -1,12 +1,15 @@
 """Crops, resizing, flips, quarter turns and blur of a batch, with other parameters for each image.
 
-All of them are linear along rows and along columns, and so each is a pair of matrices for each image: L · X · Rᵀ. The
-matrices hold what Pillow's filters hold, border included, so that two batched products make what Pillow makes image by
-image. Images are float tensors (B, 3, H, W) of whole grey levels, 0 to 255, and stay whole numbers.
+A crop that is resized and flipped is linear along rows and along columns: a pair of matrices for each image, which hold
+the weights of Pillow's filters. So two batched products make what Pillow makes image by image. Images are float tensors
+(B, 3, H, W) of whole grey levels, 0 to 255, and stay whole numbers.
 """
+
+import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def _triangle(x: Tensor) -> Tensor:
@@ -59,15 +62,6 @@ def _levels(images: Tensor) -> Tensor:
     return images.add_(0.5).floor_().clamp_(0, 255)
 
 
-def _rows_and_columns(images: Tensor, left: Tensor, right: Tensor, whole_between: bool) -> Tensor:
-    """left · X · rightᵀ for each channel: columns first, as in Pillow."""
-    batch, channels, height, width = images.shape
-    images = torch.bmm(images.reshape(batch, channels * height, width), right.mT).view(batch, channels, height, -1)
-    if whole_between:
-        images = _levels(images)
-    return _levels(torch.matmul(left[:, None], images))
-
-
 def crop_resize(
     images: Tensor,
     rectangle: Tensor,
@@ -92,8 +86,11 @@ def crop_resize(
     top, left, height, width = rectangle.unbind(1)
     rows = resize_matrix(top, height, vflip, images.shape[2], size[0], interpolation)
     columns = resize_matrix(left, width, hflip, images.shape[3], size[1], interpolation)
-    # a cubic overshoots, and what Pillow cuts off between the passes shows in the end
-    return _rows_and_columns(images, rows, columns, whole_between=interpolation == 'bicubic')
+    batch, channels, source, _ = images.shape
+    images = torch.bmm(images.reshape(batch, channels * source, -1), columns.mT).view(batch, channels, source, -1)
+    if interpolation == 'bicubic':  # it overshoots, and what Pillow cuts off between the passes shows in the end
+        images = _levels(images)
+    return _levels(torch.matmul(rows[:, None], images))
 
 
 def flips_of_turns(hflip: Tensor, vflip: Tensor, rot90: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,41 +108,50 @@ def flips_of_turns(hflip: Tensor, vflip: Tensor, rot90: Tensor) -> tuple[Tensor,
     return hflip ^ ((turns == 1) | (turns == 2)), vflip ^ (turns >= 2), turns.remainder(2) == 1
 
 
-def blur_matrix(sigma: Tensor, size: int) -> Tensor:
-    """Three extended box filters along one axis, the border pixel repeated before each.
+def blur_taps(sigma: Tensor, reach: int) -> Tensor:
+    """Taps of the extended box filter whose variance is sigma²/3.
 
-    Gwosdek et al., "Theoretical foundations of Gaussian convolution by extended box filtering" (2011), which is what
-    Pillow's ``GaussianBlur(radius=sigma)`` does: a box of 2l + 1 whole taps and two of weight a at the ends, such that
-    its variance is sigma²/3.
+    2l + 1 whole taps and one of weight a at either end; Gwosdek et al., "Theoretical foundations of Gaussian
+    convolution by extended box filtering" (2011).
 
     Args:
-        sigma: (B,) standard deviation in pixels, above 0.
-        size: Pixels along the axis.
+        sigma: (B,) standard deviation in pixels, above 0, of three such filters.
+        reach: Taps on either side, see :func:`blur_reach`.
 
     Returns:
-        (B, size, size) float32; rows sum to 1.
+        (B, 2 · reach + 1) float32; rows sum to 1.
     """
-    variance = sigma.float()[:, None, None].square() / 3
+    variance = sigma.float()[:, None].square() / 3
     whole = (((12 * variance + 1).sqrt() - 1) / 2).floor()
     end = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1).square()))
-    place = torch.arange(size, dtype=torch.float32, device=sigma.device)
-    offset = place[None, None, :-1] - place[None, :, None]
-    # sum of the taps up to each offset: at the ends of the axis it takes in those that fall beyond it
-    total = (offset + whole + 1).clamp(torch.zeros_like(whole), 2 * whole + 1)
-    total = total + end * (offset >= -whole - 1) + end * (offset > whole)
-    taps = torch.nn.functional.pad(total / (2 * whole + 1 + 2 * end), (0, 1), value=1.0)
-    box = torch.cat([taps[:, :, :1], taps.diff(dim=2)], dim=2)
-    return box @ box @ box
+    offset = torch.arange(-reach, reach + 1, device=sigma.device).abs()
+    taps = (offset <= whole) + end * (offset == whole + 1)
+    return taps / taps.sum(1, keepdim=True)
 
 
-def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Blur each image by its own standard deviation, see :func:`blur_matrix`.
+def blur_reach(sigma: float) -> int:
+    """Taps on either side of the extended box filter of a standard deviation: l + 1."""
+    return int((math.sqrt(4 * sigma * sigma + 1) - 1) / 2) + 1
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
+    """Blur each image by its own standard deviation, as Pillow's ``GaussianBlur(radius=sigma)`` does.
+
+    Three extended box filters along rows, then three along columns, the border pixel repeated and the levels rounded
+    at each.
 
     Args:
         images: (B, 3, H, W) grey levels.
         sigma: (B,) in pixels, above 0.
+        reach: :func:`blur_reach` of the largest.
     """
-    height, width = images.shape[2:]
-    columns = blur_matrix(sigma, width)
-    rows = columns if height == width else blur_matrix(sigma, height)
-    return _rows_and_columns(images, rows, columns, whole_between=False)
+    taps = blur_taps(sigma, reach)[:, :, None, None, None]
+    for axis, border in ((3, (reach, reach, 0, 0)), (2, (0, 0, reach, reach))):
+        length = images.shape[axis]
+        for _ in range(3):
+            padded = functional.pad(images, border, mode='replicate')
+            images = padded.narrow(axis, reach, length) * taps[:, reach]
+            for place in (*range(reach), *range(reach + 1, 2 * reach + 1)):
+                images.addcmul_(padded.narrow(axis, place, length), taps[:, place])
+            images.add_(0.5).floor_()
+    return images

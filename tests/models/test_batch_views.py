@@ -76,7 +76,7 @@ STEPS = {
     'grey': ([dict(type='histomm.RandomGrayscale', prob=0.7)], 1),
     'flips and turns': ([dict(type='histomm.RandomFlip', prob_v=0.5), dict(type='histomm.RandomRotate90')], 1),
     'hue': ([dict(JITTER, hue=0.5)], None),
-    'blur': ([dict(type='histomm.GaussianBlur', prob=0.7)], 4),
+    'blur': ([dict(type='histomm.GaussianBlur', prob=0.7)], 1),
 }
 
 

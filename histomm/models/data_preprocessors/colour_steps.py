@@ -16,7 +16,7 @@ class ColourOps:
     Attributes:
         jitters: Brightness, contrast, saturation and hue, in the order of
             :data:`~histomm.datasets.transforms.photometric.JITTERS`.
-        blur: With standard deviations for factors.
+        blur: With standard deviations for factors, and the taps on either side of the largest.
     """
 
     jitters = (colour.adjust_brightness, colour.adjust_contrast, colour.adjust_saturation, colour.adjust_hue)
@@ -43,7 +43,7 @@ def apply_step(images: Tensor, transform: BaseTransform, draws: Tensor, factors:
     change: Callable[[Tensor, Tensor], Tensor] = {
         RandomGrayscale: lambda chosen, _: colour.to_grey(chosen),
         RandomSolarize: lambda chosen, _: colour.solarize(chosen, transform.threshold),
-        GaussianBlur: ops.blur,
+        GaussianBlur: lambda chosen, sigma: ops.blur(chosen, sigma, resample.blur_reach(transform.sigma[1])),
     }[type(transform)]
     rows = draws[:, 0].nonzero()[:, 0]
     return _on_rows(images, rows.to(images.device, non_blocking=True), factors[:, 0], change)
