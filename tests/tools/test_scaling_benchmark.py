@@ -36,8 +36,8 @@ def paper(tool):
         ('all-reduce', 1200, 2 * 3 * (1 + 0.5), 2 * 7 * (1 + 0.5)),
         ('all-gather', 2400, 3 * (4 + 0.5), 7 * (8 + 0.5)),
         ('broadcast', 600, 4 + 3 * 0.5, 8 + 7 * 0.5),
-        # a hundred bytes to each of eight: three times on the node, and from four processes to four by the way out
-        ('all-to-all', 600, 1.5 + 3 * 0.5, 1.5 + 16 + 7 * 0.5),
+        # to each of four 200 bytes; to each of eight 100, three on the node and from four to four by the way out
+        ('all-to-all', 600, 3 + 3 * 0.5, 1.5 + 16 + 7 * 0.5),
     ],
 )
 def test_collectives_by_hand(tool, link, kind, four, time_of_four, time_of_eight):

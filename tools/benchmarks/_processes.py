@@ -81,7 +81,7 @@ def run(world: int, job: Job, folder: Path) -> dict:
         ``parameters`` with gradient; ``seen``, kinds and bytes of the collectives of a step; ``alone`` and
         ``together``, for each turn the wall and processor seconds of a step in one and in all processes.
     """
-    mp.start_processes(_child, args=(world, str(folder), job), nprocs=world, start_method='spawn')
+    mp.start_processes(_child, args=(world, str(folder), job), nprocs=world, start_method='forkserver')
     return json.loads((folder / 'found.json').read_text())
 
 
