@@ -28,7 +28,7 @@ def test_is_the_bounding_rectangle_resized_by_pillow(tissue):
         assert reference['crop_box'] == tuple(map(float, expected))
         assert not any(reference.get(key) for key in ('hflip', 'vflip', 'rot90'))
         cut = Image.fromarray(tissue[y1:y2, x1:x2]).resize((28, 20), Image.Resampling.BICUBIC)
-        np.testing.assert_array_equal(reference['img'], cut)
+        assert np.abs(reference['img'].astype(int) - np.asarray(cut)).max() <= 1
         assert reference['img_shape'] == (20, 28)
 
 

@@ -12,50 +12,16 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-import torch
-from torch.nn import functional
 
 from histomm.datasets.transforms.base import RandomTransform
+from histomm.datasets.transforms.resizing import INTERPOLATIONS, resize, resize_labels, resize_part
 from histomm.registry import TRANSFORMS
-
-INTERPOLATIONS = ('bilinear', 'bicubic')
 
 
 def _check_probability(owner: str, name: str, value: float) -> float:
     if not 0 <= value <= 1:
         raise ValueError(f'{owner}: {name} is {value}, expected a probability in [0, 1]')
     return float(value)
-
-
-def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = 'bilinear') -> np.ndarray:
-    """Resize as Pillow does, with antialiasing where it shrinks, rows first: equal to it within two grey levels.
-
-    Bilinear enlargement is OpenCV's and the rest torch's, whichever is the faster; both are several times as fast as
-    Pillow. Some versions of Pillow resize columns first where that is cheaper: bicubic values beyond black and white,
-    which are cut off in between, then differ by more.
-
-    Args:
-        image: (H, W, 3) uint8.
-        size: (height, width) of the result.
-        interpolation: 'bilinear' or 'bicubic'.
-    """
-    height, width = size
-    if image.shape[:2] == (height, width):
-        return image.copy()
-    if interpolation == 'bilinear' and image.shape[0] <= height and image.shape[1] <= width:
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    pixels = torch.from_numpy(np.require(image, requirements='CW'))  # a copy of a part, or where torch would warn
-    pixels = pixels.permute(2, 0, 1)[None]
-    planes = functional.interpolate(pixels, size=(height, width), mode=interpolation, antialias=True)[0].numpy()
-    return cv2.merge([*planes])
-
-
-def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a label map to (height, width): every pixel takes the label under its centre, as in Pillow.
-
-    OpenCV's plain nearest neighbour takes the one under the upper left corner, which shifts the map against the image.
-    """
-    return cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _apply(results: dict, change: Callable[[np.ndarray], np.ndarray], to_labels: Callable | None = None) -> None:
@@ -150,6 +116,8 @@ class RandomResizedCrop(RandomTransform):
     def transform(self, results: dict) -> dict:
         """Crop the image and its label maps."""
         _refuse_turned('RandomResizedCrop', results)
+        if 'drawn_crop' in results:
+            return self._crop_reduced(results, *results.pop('drawn_crop'))
         height, width = results['img'].shape[:2]
         top, left, h, w = self.draw(height, width, self.generator(results))
         results['crop_box'] = _crop_box(results, top, left, h, w)
@@ -159,6 +127,15 @@ class RandomResizedCrop(RandomTransform):
             lambda image: resize(image[rows, cols], self.size, self.interpolation),
             lambda labels: resize_labels(labels[rows, cols], self.size),
         )
+        results['img_shape'] = self.size
+        return results
+
+    def _crop_reduced(self, results: dict, rectangle: tuple[int, int, int, int], reduction: int) -> dict:
+        """Crop an image that was decoded at 1/``reduction`` of its size by a rectangle of the whole one."""
+        top, left, h, w = rectangle
+        results['crop_box'] = tuple(map(float, (left, top, left + w, top + h)))
+        box = tuple(edge / reduction for edge in results['crop_box'])
+        results['img'] = resize_part(results['img'], box, self.size, self.interpolation)
         results['img_shape'] = self.size
         return results
 

@@ -2,18 +2,26 @@
 
 import io
 import struct
+from functools import partial
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image
 
+from histomm.datasets.transforms.reduced import PendingJpeg, jpeg_size
 from histomm.registry import TRANSFORMS
 
 EXTENSIONS = ('tif', 'tiff', 'png', 'jpg', 'jpeg', 'bmp')
 """Extensions of files that :class:`LoadPatch` reads, in any case."""
 
 _JPEG, _PNG, _BMP = b'\xff\xd8', b'\x89PNG\r\n\x1a\n', b'BM'
+_JPEG_FLAGS = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 _BITS_PER_SAMPLE = 258  # tag of TIFF
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
@@ -46,20 +54,25 @@ def read_image(path: str) -> np.ndarray:
     Raises:
         UnreadableImageError: the file cannot be opened, is truncated or damaged, or has float or 32-bit pixels.
     """
+    return decode_image(_read_bytes(path), path)
+
+
+def _read_bytes(path: str) -> bytes:
     try:
         with open(path, 'rb') as file:
-            data = file.read()
+            return file.read()
     except OSError as error:
         raise UnreadableImageError(f'{path}: cannot be opened ({error.strerror}); remove or restore it') from error
-    return decode_image(data, path)
 
 
-def decode_image(data: bytes, name: str) -> np.ndarray:
+def decode_image(data: bytes, name: str, reduction: int = 1) -> np.ndarray:
     """RGB of the bytes of an image file, as :func:`read_image` has it.
 
     Args:
         data: The whole file.
         name: What messages call it.
+        reduction: 1, 2, 4 or 8: decode a JPEG file at this part of its height and width, rounded up, from the low
+            frequencies that it stores. Other kinds have none and take 1.
 
     Returns:
         (H, W, 3) uint8, contiguous.
@@ -68,7 +81,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         UnreadableImageError: truncated or damaged, or of a kind that has no conversion.
     """
     try:
-        return _decode(data)
+        return _decode(data, reduction)
     except (*_DECODE_ERRORS, cv2.error) as error:
         raise UnreadableImageError(
             f'{name}: cannot be read ({error}); expected a whole TIFF, PNG, JPEG or BMP with 8 or 16 bits a channel; '
@@ -76,7 +89,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         ) from error
 
 
-def _decode(data: bytes) -> np.ndarray:
+def _decode(data: bytes, reduction: int) -> np.ndarray:
     """RGB of the bytes of an image file; raises one of ``_DECODE_ERRORS`` or ``cv2.error``."""
     if data.startswith(_PNG):
         if b'IEND' not in data[-4096:]:
@@ -85,7 +98,7 @@ def _decode(data: bytes) -> np.ndarray:
     if data.startswith(_JPEG):
         if not _jpeg_has_end(data):
             raise ValueError('JPEG file is truncated')
-        return _bgr_to_rgb8(_opencv(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION))
+        return _bgr_to_rgb8(_opencv(data, _JPEG_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION))
     if data.startswith((_BMP, *_TIFF)):
         return _pillow(data)
     raise ValueError('empty file' if not data else f'unknown kind of file, beginning with {data[:4]!r}')
@@ -170,18 +183,25 @@ class LoadPatch(BaseTransform):
     Args:
         min_size: Smallest accepted height and width in pixels. Down to 1×1, images are accepted by default and become
             flat views.
+        reduce: Leave it to ``MultiView``, which must come next, to decode JPEG files at half, a quarter or an eighth of
+            their size, where all views begin with ``RandomResizedCrop`` and each crop stays at least as large as its
+            view. Boxes and ``ori_shape`` are those of the whole image, exactly; pixels differ a little, as an image
+            that was reduced in two steps. Files of other kinds are decoded as a whole.
 
     Raises:
         UnreadableImageError: see :func:`read_image`, or the image is smaller than ``min_size``.
     """
 
-    def __init__(self, min_size: int = 1) -> None:
-        self.min_size = min_size
+    def __init__(self, min_size: int = 1, reduce: bool = False) -> None:
+        self.min_size, self.reduce = min_size, reduce
 
     def transform(self, results: dict) -> dict:
         """Read ``results['img_path']``."""
-        image = results['img'] if 'img' in results else read_image(results['img_path'])
-        height, width = image.shape[:2]
+        if 'img' in results:
+            image = results['img']
+        else:
+            image = self._pending(results['img_path']) if self.reduce else read_image(results['img_path'])
+        height, width = image.size if isinstance(image, PendingJpeg) else image.shape[:2]
         if min(height, width) < self.min_size:
             raise UnreadableImageError(
                 f'{results["img_path"]}: image of {width}×{height} pixels, expected at least min_size={self.min_size}; '
@@ -190,5 +210,12 @@ class LoadPatch(BaseTransform):
         results.update(img=image, img_shape=(height, width), ori_shape=(height, width))
         return results
 
+    @staticmethod
+    def _pending(path: str) -> PendingJpeg | np.ndarray:
+        """A JPEG file before it is decoded; the pixels of another file, or of one whose headers are damaged."""
+        data = _read_bytes(path)
+        size = jpeg_size(data) if data.startswith(_JPEG) else None
+        return PendingJpeg(path, size, partial(decode_image, data, path)) if size else decode_image(data, path)
+
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(min_size={self.min_size})'
+        return f'{type(self).__name__}(min_size={self.min_size}, reduce={self.reduce})'

@@ -8,6 +8,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmpretrain.structures import DataSample
 
+from histomm.datasets.transforms.reduced import PendingJpeg, decode_for_views
 from histomm.registry import TRANSFORMS
 
 _GEOMETRY = ('crop_box', 'hflip', 'vflip', 'rot90')
@@ -59,12 +60,15 @@ class MultiView(BaseTransform):
     def transform(self, results: dict) -> dict | None:
         """Make all views; None if a transform gives one up."""
         source = results.pop('img')
+        shared = {key: value for key, value in results.items() if key not in ('views', 'rng')}
+        drawn: list[dict] = [{} for _ in self.pipelines]
+        if isinstance(source, PendingJpeg):
+            source, drawn = decode_for_views(source, self.pipelines, shared)
         source = source.view()
         source.flags.writeable = False
         results['views'] = []
-        shared = {key: value for key, value in results.items() if key not in ('views', 'rng')}
-        for number, steps in enumerate(self.pipelines, start=1):
-            view = dict(shared, img=source, view=number, earlier_views=tuple(results['views']))
+        for number, (steps, known) in enumerate(zip(self.pipelines, drawn, strict=True), start=1):
+            view = dict(shared, img=source, view=number, earlier_views=tuple(results['views']), **known)
             for step in steps:
                 view = step(view)
                 if view is None:
