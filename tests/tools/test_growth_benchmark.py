@@ -52,7 +52,7 @@ def test_places_give_rows_figures_and_ratios(tool):
 
 
 def test_it_runs_and_draws(tool, tmp_path, capsys):
-    names = ['cells', 'queue', 'anchors', 'batch', 'slides']
+    names = ['cells', 'queue', 'batch', 'slides']
     words = ['--out', str(tmp_path), '--quick', '--repeats', '1', '--json', str(tmp_path / 'out.json')]
     tool.main([*words, '--only', *names])
     printed = capsys.readouterr().out

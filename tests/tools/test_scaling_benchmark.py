@@ -81,6 +81,9 @@ def test_efficiency_on_paper(tool, paper):
     waited = 1e3 * ((dealt / 2 + gathered + 32) / 1e9 + 7e-3)
     assert results['efficiency of 1 GPUs on paper, %'].median == 100
     assert results['efficiency of 2 GPUs on paper, %'].median == pytest.approx(100 * 50 / (50 + waited))
+    waited += 1e3 * dealt / 2 / 1e9
+    gathering = results['efficiency of 2 GPUs on paper if shuffles gathered all, %'].median
+    assert gathering == pytest.approx(100 * 50 / (50 + waited))
     assert results['sent in a step by a GPU of 2, MB'].median == pytest.approx((dealt / 2 + gathered + 4000 + 16) / 1e6)
     assert [line.split(' | ')[0] for line in text.splitlines()[2:]] == ['| GPUs', '| ---', '| 1', '| 2']
 

@@ -1,6 +1,7 @@
 """Steps of a method in several processes on one machine: what they send, counted, and how long they take."""
 
 import json
+import multiprocessing
 import os
 import time
 from collections import Counter
@@ -17,6 +18,9 @@ from mmengine.model import MMDistributedDataParallel
 from step import build, make_batch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+# Imported once by a server that the processes are forked from, instead of by each of them.
+multiprocessing.set_forkserver_preload(['histomm.models'])
 
 _COUNTED = {
     'allreduce_': ('all-reduce', 0),

@@ -11,7 +11,7 @@ whatever else the machine does.
 Second, on paper: time of the same collectives over a ring of W GPUs by bandwidth and latency, beside ``--step-ms``,
 the step of one GPU with ``--gpu-batch`` images of ``--gpu-size`` (measure it by ``step.py --device cuda``). The
 efficiency is that step's share of the step on W GPUs; gradients are sent during the last ``--hidden`` of it and only
-waited for if they take longer.
+waited for if they take longer. The last columns are for a shuffle that gives all rows to every process to choose from.
 """
 
 import argparse
@@ -80,9 +80,11 @@ def on_paper(model: Config, parameters: int, args: argparse.Namespace) -> tuple[
             name: sum(sent(one, world) for one in collectives if one.what.startswith(name))
             for name in ('gradients', 'shuffle', 'keys')
         }
-        volume['gathered'] = (world - 1) * sum(one.payload for one in collectives if one.kind == 'all-to-all')
         whole, waited = exposed(collectives, world, link, args.hidden * step)
-        efficiency = step / (step + waited)
+        gathered = [one._replace(kind='all-gather') if one.kind == 'all-to-all' else one for one in collectives]
+        efficiency, lower = (
+            step / (step + seconds) for seconds in (waited, exposed(gathered, world, link, args.hidden * step)[1])
+        )
         images = world * args.gpu_batch / (step + waited)
         rows.append(
             [
@@ -93,18 +95,21 @@ def on_paper(model: Config, parameters: int, args: argparse.Namespace) -> tuple[
                 f'{(step + waited) * 1e3:,.1f}',
                 f'{images:,.0f}',
                 f'{efficiency:.0%}',
+                f'{sum(sent(one, world) for one in gathered if one.what.startswith("shuffle")) / MB:,.1f}',
+                f'{lower:.0%}',
             ]
         )
         results[f'sent in a step by a GPU of {world}, MB'] = exactly(sum(sent(one, world) for one in collectives) / MB)
         results[f'efficiency of {world} GPUs on paper, %'] = exactly(100 * efficiency)
-    volumes = ['gradients, MB', 'shuffle, MB', 'keys, MB', 'shuffle if all were gathered, MB']
-    head = ['GPUs', *volumes, 'sending, ms', 'waited for, ms', 'step, ms', 'images/s']
+        results[f'efficiency of {world} GPUs on paper if shuffles gathered all, %'] = exactly(100 * lower)
+    head = ['GPUs', 'gradients, MB', 'shuffle, MB', 'keys, MB', 'sending, ms', 'waited for, ms', 'step, ms', 'images/s']
+    head += ['efficiency', 'shuffle if all were gathered, MB', 'efficiency then']
     told = (
         f'On paper: {args.gpu_batch} images of {args.gpu_size} × {args.gpu_size} a GPU, {args.step_ms:g} ms a step of '
         f'one; {args.gpus_per_node} GPUs a node, {args.node_bandwidth:g} GB/s inside, {args.bandwidth:g} GB/s between '
         f'nodes, {args.latency:g} µs; volumes are sent by each GPU in a step'
     )
-    return f'{told}\n\n{table([*head, "efficiency"], rows)}', results
+    return f'{told}\n\n{table(head, rows)}', results
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
