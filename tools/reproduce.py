@@ -24,6 +24,7 @@ from histomm.engine.reproduce import (
     read_recipe,
     run_plan,
     script,
+    with_pictures,
     write_report,
 )
 from histomm.engine.reproduce.commands import LAUNCHERS
@@ -52,6 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--seeds', type=positive, help="number of seeds (default: the recipe's)")
     parser.add_argument('--rows', nargs='+', default=['*'], metavar='PATTERN', help="rows to run, e.g. 'MoCo*'")
     parser.add_argument('--columns', nargs='+', default=['*'], metavar='PATTERN', help="columns to run, e.g. 'GlaS*'")
+    parser.add_argument('--no-pictures', action='store_true', help='leave out the pictures beside the table')
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='for trainings and tests')
     parser.add_argument('--gpus', type=positive, default=1, help='processes of a training; they share its batch')
     parser.add_argument('--partition', default='', help='of Slurm')
@@ -108,6 +110,7 @@ def main(argv: list[str] | None = None) -> None:
         launch = launch_of(args)
         recipe = read_recipe(recipe_path(args.name), args.budget, dict(args.set))
         plan = make_plan(recipe, args.seeds, tuple(args.rows), tuple(args.columns))
+        plan = plan if args.no_pictures else with_pictures(plan)
         root, work = args.data_root.absolute(), args.work_dir.absolute() / recipe.budget
         check_plan(plan, REPO, root, work)
         records = Records(plan, REPO, root, work)
@@ -123,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
             (folder / 'commands.sh').write_text(script(plan, records, commands))
 
         run_plan(plan, records, commands, lambda text: print(text, flush=True), after_stage)
-        print(f'\n{markdown(plan, records)}\n{folder / "report.html"}')
+        print(f'\n{markdown(plan, records, folder)}\n{folder / "report.html"}')
     except (RecipeError, StageFailed) as error:
         sys.exit(f'reproduce: {error}')
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from tool_modules import REPO, load_tool
 
-from histomm.engine.reproduce import RecipeError, check_data, check_plan, make_plan, read_recipe
+from histomm.engine.reproduce import RecipeError, check_data, check_plan, make_plan, read_recipe, with_pictures
 from histomm.engine.reproduce.check import merged_config
 from histomm.engine.reproduce.record import last_checkpoint_name
 
@@ -53,7 +53,7 @@ def tool():
 def test_recipe_fits_configs_and_tools(path, budget, monkeypatch):
     """Every config, option and metric exists, and every command is understood by its script."""
     monkeypatch.chdir(REPO)
-    plan = make_plan(read_recipe(path, budget))
+    plan = with_pictures(make_plan(read_recipe(path, budget)))
     check_plan(plan, REPO, Path('data'), Path('work'))
     for run in plan.runs.values():
         if run.kind == 'command':
@@ -201,6 +201,12 @@ def test_dry_run_prints_every_command_and_runs_none(tool, tmp_path, capsys):
     scripts = [re.match(r'python (tools/\S+\.py) ', command)[1] for command in commands]
     assert scripts.count('tools/train.py') == 5
     assert scripts.count('tools/make_synthetic.py') == 5
+
+
+def test_dry_run_prints_the_pictures_unless_they_are_not_wanted(tool, tmp_path, capsys):
+    for options, count in (([], 1), (['--no-pictures'], 0)):
+        tool.main(['mpcs-table7', '--smoke', '--dry-run', '--work-dir', str(tmp_path), *options])
+        assert capsys.readouterr().out.count('\npython tools/analysis/visualize_cam.py ') == count
     assert not any(tmp_path.iterdir())
 
 

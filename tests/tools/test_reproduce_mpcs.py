@@ -2,14 +2,20 @@
 
 import re
 import statistics
+from dataclasses import replace
 
 import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.models import ResNet
+from PIL import Image
 from recipe_runs import run_stages
 from tool_modules import REPO
 
-from histomm.engine.reproduce import RecipeError, check_data, make_plan, read_recipe
+from histomm.engine.reproduce import RecipeError, check_data, make_plan, read_recipe, with_pictures
 from histomm.engine.reproduce.check import merged_config
 from histomm.engine.reproduce.plan import ancestors
+from histomm.evaluation.feature_store import read_features
 
 ENCODERS = {'EfficientNet-b2': ('efficientnet-b2', 'efficientnet-b2'), 'ResNet-50': ('resnet50', 'r50')}
 STARTS = ('ImageNet', 'fixed pairs', 'ordered pairs', 'random pairs')
@@ -160,7 +166,11 @@ def test_there_are_as_many_seeds_as_folds(name):
 
 
 def test_every_kind_of_stage_runs(tmp_path, monkeypatch):
-    """Drawn, dealt out to folds, pre-trained on one, trained at 40X of it and tested at all magnifications."""
+    """Drawn, dealt out to folds, pre-trained on one, trained at 40X of it and tested at all magnifications.
+
+    Then with a fifth of the labels at 200X, from given weights and from a pre-training; both are looked into, and the
+    pre-training is laid out.
+    """
     monkeypatch.chdir(REPO)
     plan = make_plan(recipe('cross', 'smoke'), rows=('EfficientNet-b2, trained at 40X',), columns=('ILA*',))
     found = run_stages(plan, tmp_path)
@@ -175,3 +185,67 @@ def test_every_kind_of_stage_runs(tmp_path, monkeypatch):
     assert re.search(rf'{before}: \d+ tensors are in EfficientNet', log)
     assert 'found no none.pth, so EfficientNet starts at random' in next(before.rglob('*.log')).read_text()
     assert (trained / 'best_patients_pla_epoch_1.pth').is_file()
+
+    torch.save(ResNet(50).state_dict(), tmp_path / 'imagenet.pth')
+    rows = {'ResNet-50, ImageNet': r'imagenet\.pth', 'ResNet-50, ordered pairs': 'mpcs_r50_breakhis_ordered/fold0'}
+    limited = recipe('table5', 'smoke', imagenet=str(tmp_path / 'imagenet.pth'))
+    plan = with_pictures(make_plan(limited, rows=tuple(rows), columns=('* 200X',)))
+    left = replace(plan, runs={folder: run for folder, run in plan.runs.items() if folder not in found})
+    found = run_stages(left, tmp_path)
+    for (row, column), (folder,) in plan.cells.items():
+        assert 0 <= found[folder][limited.columns[column].metric] <= 1
+        (trained,) = [need for need in plan.runs[folder].needs if need.startswith('finetune/breakhis-val_20-train_60/')]
+        log = next((tmp_path / trained).rglob('*.log')).read_text()
+        assert re.search(rf'{rows[row]}: \d+ tensors are in ResNet', log)
+    for drawing in plan.drawings:
+        with Image.open(tmp_path / drawing.folder / 'picture.png') as picture:
+            assert len(picture.convert('RGB').resize((64, 64)).getcolors(4096)) > 50
+    features = read_features(tmp_path / 'features/mpcs_r50_breakhis_ordered/fold0/test_20.h5').features
+    listed = (tmp_path / 'data/breakhis-folds/fold0/test_20.csv').read_text().splitlines()[1:]
+    assert features.shape == (len(listed), 128)
+
+
+@pytest.mark.parametrize('name', ['table5', 'table6', 'cross'])
+def test_pictures_look_into_the_classifiers_of_the_table(name):
+    """Grad-CAM shows every row of an encoder, by its training of fold 0; each pre-training is laid out."""
+    plan = with_pictures(make_plan(recipe(name), seeds=2))
+    looks = [drawing for drawing in plan.drawings if drawing.heading.startswith('Grad-CAM')]
+    assert [drawing.heading for drawing in looks] == [f'Grad-CAM, {encoder}' for encoder in ENCODERS]
+    for drawing, encoder in zip(looks, ENCODERS, strict=True):
+        words = plan.runs[drawing.folder].args
+        models = [words[i + 1 : i + 4] for i, word in enumerate(words) if word == '--model']
+        rows = [row for row in plan.rows() if row.startswith(encoder)]
+        assert [f'{encoder}, {label}' for label, _, _ in models] == rows
+        for row, (label, config, checkpoint) in zip(rows, models, strict=True):
+            at = label.removeprefix('trained at ') if name == 'cross' else '200X'
+            test = plan.cells[row, 'PLA 40X' if name == 'cross' else 'PLA 200X'][0]
+            assert plan.runs[test].args[0] == checkpoint
+            assert checkpoint.endswith(f'/{at}/fold0')
+            assert plan.runs[test].target == config
+            assert plan.runs[test].options.keys().isdisjoint({'test_dataloader.dataset.pipeline.1.size'})
+        sizes = {word.partition('=')[0]: int(word.partition('=')[2]) for word in words if '.pipeline.' in word}
+        pipeline = Config.fromfile(str(REPO / config)).test_dataloader.dataset.pipeline
+        assert list(sizes.values()) == [pipeline[1].size, pipeline[2].crop_size]
+    laid_out = [drawing.row for drawing in plan.drawings if drawing.heading == 't-SNE']
+    assert laid_out == ([] if name == 'cross' else [row for row in plan.rows() if row.endswith(' pairs')])
+    assert {plan.runs[drawing.folder].needs for drawing in plan.drawings if drawing.row} == {
+        (f'features/{plan.recipe.rows[row].names["pretraining"]}/fold0',) for row in laid_out
+    }
+
+
+@pytest.mark.parametrize('name', ['table5', 'cross'])
+def test_pictures_of_the_small_budget_see_images_as_small_as_training_and_tests(name):
+    plan = with_pictures(make_plan(recipe(name, 'small')))
+    for drawing in plan.drawings:
+        run = plan.runs[drawing.folder]
+        if drawing.row:
+            (features,) = run.needs
+            trained = merged_config(plan.runs[plan.runs[features].needs[0]], REPO).train_dataloader.dataset.pipeline[1]
+            size = f'train_dataloader.dataset.pipeline.1.pipeline.5.size={trained.pipeline[5].size}'
+            assert plan.runs[features].args[-1] == size
+            continue
+        (tested,) = {
+            tuple(f'{key}={value}' for key, value in test.options.items() if '.pipeline.' in key)
+            for test in plan.runs.values() if test.kind == 'test'
+        }  # fmt: skip
+        assert tuple(word for word in run.args if '.pipeline.' in word) == tested

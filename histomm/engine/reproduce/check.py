@@ -50,7 +50,8 @@ def check_plan(plan: Plan, repo: Path, root: Path, work: Path) -> None:
     _read.cache_clear()
     goals = plan.goals()
     for folder, run in plan.runs.items():
-        where = f'recipe {plan.recipe.path}: stages.{run.stage}'
+        part = 'pictures' if run.stage in plan.recipe.pictures else 'stages'
+        where = f'recipe {plan.recipe.path}: {part}.{run.stage}'
         if run.kind == 'command':
             if not (repo / run.target).is_file():
                 raise RecipeError(f'{where}.script: {run.target}: no such file')

@@ -57,6 +57,23 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A picture beside the table.
+
+    Attributes:
+        heading: Its name in the recipe.
+        row: That it is of; empty for one of several rows.
+        folder: Of the run that draws it.
+        caption: What it shows.
+    """
+
+    heading: str
+    row: str
+    folder: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """All runs of a table.
 
@@ -66,12 +83,14 @@ class Plan:
         runs: By folder, each after those that it needs.
         cells: (row, column) to the folders of the runs that give its figure: one for each seed, or one alone where the
             seed is used nowhere. Columns that average others have none of their own.
+        drawings: Pictures beside the table.
     """
 
     recipe: Recipe
     seeds: int
     runs: dict[str, Run] = field(default_factory=dict)
     cells: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    drawings: tuple[Drawing, ...] = ()
 
     def rows(self) -> list[str]:
         """Headings of the rows that are run."""
@@ -83,8 +102,8 @@ class Plan:
         return [name for name, column in self.recipe.columns.items() if run.issuperset(column.average or (name,))]
 
     def goals(self) -> dict[str, set[str]]:
-        """Folders of the runs that give figures, with the metrics that are wanted of each."""
-        found: dict[str, set[str]] = {}
+        """Folders of the runs that give figures, with the metrics that are wanted of each, and of those that draw."""
+        found: dict[str, set[str]] = {drawing.folder: set() for drawing in self.drawings}
         for (row, column), folders in self.cells.items():
             for folder in folders:
                 found.setdefault(folder, set()).add(self.recipe.metric(row, column))
@@ -136,7 +155,7 @@ def _add(plan: Plan, name: str, row: Row, seed: int, path: tuple[str, ...]) -> s
     stage = plan.recipe.stages[name]
     if name in path:
         raise _error(plan, f'stages.{name}', f'needs itself by way of {", ".join(path[path.index(name) :])}')
-    values = _Values(plan, row, seed, (*path, name))
+    values = Values(plan, row, seed, (*path, name))
     folder = values.fill(stage.folder, f'stages.{name}.folder')
     values.out = f'{WORK}/{folder}'
 
@@ -158,13 +177,21 @@ def _add(plan: Plan, name: str, row: Row, seed: int, path: tuple[str, ...]) -> s
         metrics=text('metrics', stage.fields.get('metrics', '')),
         needs=tuple(dict.fromkeys(values.needs)),
     )  # fmt: skip
-    other = plan.runs.setdefault(folder, run)
-    if other != run:
-        raise _error(
-            plan, f'stages.{name}.folder',
-            f'{folder!r} is that of two different runs ({_difference(other, run)}); put what tells them apart into it',
-        )  # fmt: skip
+    put(plan, run, f'stages.{name}.folder')
     return folder
+
+
+def put(plan: Plan, run: Run, where: str) -> None:
+    """Add a run to a plan, once.
+
+    Raises:
+        RecipeError: its folder is that of another one.
+    """
+    other = plan.runs.setdefault(run.folder, run)
+    if other != run:
+        difference = _difference(other, run)
+        problem = f'{run.folder!r} is that of two different runs ({difference}); put what tells them apart into it'
+        raise _error(plan, where, problem)
 
 
 def _difference(one: Run, two: Run) -> str:
@@ -175,7 +202,7 @@ def _difference(one: Run, two: Run) -> str:
     return f'{name}: {getattr(one, name)} and {getattr(two, name)}'
 
 
-class _Values:
+class Values:
     """Values of the names in braces, for one run.
 
     Args:

@@ -1,7 +1,7 @@
 """Recipes: the stages behind a paper's table, as a YAML file."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -10,6 +10,7 @@ import yaml
 from mmengine.config import Config
 
 from .curve import Curve, read_curve
+from .pictures import Picture, read_picture
 
 FULL = 'full'
 """The budget of a recipe without any overrides: the paper's own."""
@@ -31,12 +32,13 @@ STATISTICS = {
 
 _RECIPE = (
     {'title': str, 'paper': str, 'table': str, 'seeds': int, 'stages': dict, 'columns': dict, 'rows': dict},
-    {'notes': list, 'names': dict, 'budgets': dict, 'figure': dict, 'folds': int},
+    {'notes': list, 'names': dict, 'budgets': dict, 'figure': dict, 'pictures': dict, 'folds': int},
 )
 _COLUMN = {'stage': str, 'metric': str}, {'scale': (int, float), 'digits': int, 'statistic': str}
 _AVERAGE = {'average': list}, {'digits': int, 'statistic': str}
 _ROW = {}, {'names': dict, 'instead': dict, 'metrics': dict, 'published': dict}
 _FIGURE = {'over': str, 'columns': str, 'xlabel': str, 'ylabel': str}, {}
+_PICTURE = {'script': str, 'folder': str, 'args': list, 'caption': str}, {'rows': str, 'each': list}
 _RESERVED = {'root', 'work', 'out', 'seed'}
 _BUDGET = {'note': str}, {'names': dict, 'stages': dict, 'seeds': int}
 
@@ -112,6 +114,7 @@ class Recipe:
         budget_note: What it cuts down; empty for :data:`FULL`.
         figure: Picture of the table, if it has one.
         folds: Most seeds that there can be, where a seed is a fold; 0 for any number.
+        pictures: By heading.
     """
 
     path: Path
@@ -128,6 +131,7 @@ class Recipe:
     budget_note: str
     figure: Curve | None = None
     folds: int = 0
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
 
     def metric(self, row: str, column: str) -> str:
         """What a cell shows."""
@@ -167,6 +171,10 @@ def read_recipe(path: str | Path, budget: str = FULL, names: Mapping[str, str] =
     if 'figure' in content:
         _fields(content['figure'], 'figure', _FIGURE, fail)
         figure = read_curve(content['figure'], list(rows), list(columns), fail)
+    pictures = {}
+    for name, node in content.get('pictures', {}).items():
+        _fields(node, f'pictures.{name}', _PICTURE, fail)
+        pictures[name] = read_picture(node, f'pictures.{name}', list(rows), fail)
     known = content.get('names', {})
     for name in names:
         _known(name, known, 'names', 'name', fail)
@@ -177,7 +185,7 @@ def read_recipe(path: str | Path, budget: str = FULL, names: Mapping[str, str] =
     return Recipe(
         path, content['title'], content['paper'], content['table'], tuple(content.get('notes', ())), content['seeds'],
         {**known, **{name: _place(value, known[name]) for name, value in names.items()}}, stages, columns, rows,
-        budget, note, figure, content.get('folds', 0),
+        budget, note, figure, content.get('folds', 0), pictures,
     )  # fmt: skip
 
 

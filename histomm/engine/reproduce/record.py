@@ -35,7 +35,8 @@ class Records:
     def __init__(self, plan: Plan, repo: Path, root: Path, work: Path) -> None:
         self.plan, self.repo, self.root, self.work = plan, repo, root, work
         self.wanted = {folder: sorted(metrics) for folder, metrics in plan.goals().items()}
-        self.used = {need for run in plan.runs.values() for need in run.needs}
+        self.drawn = {drawing.folder for drawing in plan.drawings}
+        self.used = {need for run in plan.runs.values() for need in run.needs} | self.drawn
         self._contents = Contents(work / 'records' / '.contents.json')
         self.parts: dict[str, dict] = {}
         for folder, run in plan.runs.items():
@@ -104,7 +105,7 @@ class Records:
         return self.finished(run) and self.missing(run) is None
 
     def due(self) -> list[Run]:
-        """Runs to do, in order: those behind a figure that is not there, as far back as results are missing."""
+        """Runs to do, in order: those behind what is not shown yet, as far back as results are missing."""
         found: set[str] = set()
 
         def visit(folder: str) -> None:
@@ -115,7 +116,8 @@ class Records:
                         visit(need)
 
         for folder in self.wanted:
-            if not self.finished(self.plan.runs[folder]):
+            run = self.plan.runs[folder]
+            if not (self.usable(run) if folder in self.drawn else self.finished(run)):
                 visit(folder)
         return [run for folder, run in self.plan.runs.items() if folder in found]
 

@@ -1,5 +1,6 @@
 """The table of a recipe: figures beside the published ones, as text, Markdown and HTML."""
 
+import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from histomm.visualization.report import Report
 
 from .commands import Commands
 from .figure import CAPTION, alt_text, figure_of
+from .pictures import FILE
 from .plan import Plan
 from .recipe import FULL, STATISTICS, Column
 from .record import Records
@@ -107,10 +109,28 @@ def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str | None]]) -
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in text)
 
 
-def markdown(plan: Plan, records: Records) -> str:
-    """The report in Markdown."""
+def drawn(plan: Plan, records: Records) -> list[tuple[str, Path]]:
+    """What the pictures beside the table show, and where they lie, as far as they are drawn."""
+    found = []
+    for drawing in plan.drawings:
+        run = plan.runs[drawing.folder]
+        if records.usable(run):
+            title = ', '.join(filter(None, (drawing.heading, drawing.row)))
+            found.append((f'{title}. {drawing.caption}', records.folder(run) / FILE))
+    return found
+
+
+def markdown(plan: Plan, records: Records, folder: Path) -> str:
+    """The report in Markdown.
+
+    Args:
+        plan: The plan.
+        records: What is finished.
+        folder: Where it goes, from where its pictures are linked.
+    """
     recipe = plan.recipe
     parts = [f'# {recipe.title}', warning(plan), markdown_table(*rows(plan, records)), how_to_read(plan)]
+    parts += [f'![{text}]({os.path.relpath(path, folder)})\n\n{text}' for text, path in drawn(plan, records)]
     parts += [*recipe.notes, '\n'.join(f'- {name}: {value}' for name, value in facts(plan, records).items())]
     return '\n\n'.join(part for part in parts if part) + '\n'
 
@@ -122,6 +142,8 @@ def page(plan: Plan, records: Records, commands: Commands, picture: Figure | Non
     if picture:
         report.add_figure(picture, alt_text(plan), CAPTION)
     report.add_text('\n\n'.join(plan.recipe.notes)).add_facts(facts(plan, records))
+    for text, path in drawn(plan, records):
+        report.add_figure(path, text, text)
     report.add_section('Stages')
     report.add_table(['Stage', 'State'], [[run.folder, records.state(run)] for run in plan.runs.values()])
     report.add_section('Commands').add_text('In the folder of the repository:')
@@ -130,7 +152,7 @@ def page(plan: Plan, records: Records, commands: Commands, picture: Figure | Non
 
 def write_report(plan: Plan, records: Records, commands: Commands, folder: Path) -> None:
     """Write ``report.md``, ``report.html`` and, if the recipe has a figure, ``figure.png``, as things stand."""
-    write_atomic(markdown(plan, records).encode(), folder / 'report.md')
+    write_atomic(markdown(plan, records, folder).encode(), folder / 'report.md')
     picture = figure_of(plan, records)
     if picture:
         write_picture(picture, folder / 'figure.png')

@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from histomm.engine.reproduce import Commands, Launch, Records, check_plan, make_plan, read_recipe, run_plan
+from histomm.engine.reproduce import (
+    Commands,
+    Launch,
+    Records,
+    check_plan,
+    make_plan,
+    read_recipe,
+    run_plan,
+    with_pictures,
+)
 
 COPY = """
 import argparse, json, os, subprocess, sys, time
@@ -142,7 +151,7 @@ class Toy:
     def plan(self, budget='full', check=True, **arguments):
         path = self.repo / 'recipe.yaml'
         path.write_text(yaml.safe_dump(self.recipe, sort_keys=False))
-        plan = make_plan(read_recipe(path, budget), **arguments)
+        plan = with_pictures(make_plan(read_recipe(path, budget), **arguments))
         if check:
             check_plan(plan, self.repo, self.root, self.work)
         return plan

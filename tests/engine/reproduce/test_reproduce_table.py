@@ -110,6 +110,6 @@ def test_another_budget_is_said_not_to_be_comparable(toy):
     assert (
         "The budget is 'tiny', not that of the paper: these figures cannot be compared with the published ones. "
         'Everything is tiny.'
-    ) in markdown(*parts[:2])
+    ) in markdown(*parts[:2], toy.work)
     write_report(*parts, toy.work / 'out')
     assert 'cannot be compared with the published ones' in (toy.work / 'out/report.html').read_text()
