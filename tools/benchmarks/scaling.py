@@ -136,6 +136,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Count, time and reckon; print three tables."""
     args = parse_args(argv)
+    args.clock = 'wall and cpu'
     model = Config.fromfile(ROOT / 'configs' / CONFIGS[args.method]).model
     with tempfile.TemporaryDirectory() as folder:
         found = run(WORLD, Job(args.method, args.batch, args.size, args.queue, args.repeats), Path(folder))
@@ -150,7 +151,7 @@ def main(argv: list[str] | None = None) -> None:
     ):
         texts.append(text)
         results |= figures
-    publish('\n\n'.join([*texts, provenance(args.repeats, 'both', torch.device('cpu'))]), args, results)
+    publish('\n\n'.join([*texts, provenance(args.repeats, args.clock, torch.device('cpu'))]), args, results)
 
 
 if __name__ == '__main__':
