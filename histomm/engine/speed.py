@@ -39,7 +39,7 @@ def enable_channels_last(cfg: Config) -> None:
         ValueError: the config's data preprocessor cannot do it.
     """
     preprocessor = cfg.model.get('data_preprocessor') or {}
-    if preprocessor.get('type') != 'histomm.ViewDataPreprocessor':
+    if preprocessor.get('type') not in ('histomm.ViewDataPreprocessor', 'histomm.BatchViews'):
         raise ValueError(
             f'model.data_preprocessor is {preprocessor.get("type")}, expected histomm.ViewDataPreprocessor, which has '
             'channels_last; run without'

@@ -81,16 +81,17 @@ def crop_resize(
         interpolation: 'bilinear' or 'bicubic', antialiased where it shrinks.
 
     Returns:
-        (B, 3, h, w) grey levels.
+        (B, 3, h, w) grey levels, to the full precision of the images also under autocast.
     """
     top, left, height, width = rectangle.unbind(1)
     rows = resize_matrix(top, height, vflip, images.shape[2], size[0], interpolation)
     columns = resize_matrix(left, width, hflip, images.shape[3], size[1], interpolation)
     batch, channels, source, _ = images.shape
-    images = torch.bmm(images.reshape(batch, channels * source, -1), columns.mT).view(batch, channels, source, -1)
-    if interpolation == 'bicubic':  # it overshoots, and what Pillow cuts off between the passes shows in the end
-        images = _levels(images)
-    return _levels(torch.matmul(rows[:, None], images))
+    with torch.autocast(images.device.type, enabled=False):
+        images = torch.bmm(images.reshape(batch, channels * source, -1), columns.mT).view(batch, channels, source, -1)
+        if interpolation == 'bicubic':  # it overshoots, and what Pillow cuts off between the passes shows in the end
+            images = _levels(images)
+        return _levels(torch.matmul(rows[:, None], images))
 
 
 def flips_of_turns(hflip: Tensor, vflip: Tensor, rot90: Tensor) -> tuple[Tensor, Tensor, Tensor]:

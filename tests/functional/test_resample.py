@@ -121,3 +121,12 @@ def test_blur_is_three_boxes_along_each_axis():
 def test_blur_leaves_flat_images_alone():
     flat = torch.full((1, 3, 6, 6), 97.0)
     assert torch.equal(gaussian_blur(flat, torch.tensor([2.0]), 2), flat)
+
+
+def test_autocast_leaves_the_precision_of_crops():
+    """Under bfloat16 the grey level 201 would be 200 or 202."""
+    images = torch.full((2, 3, 20, 20), 201.0)
+    whole, off = torch.tensor([[0, 0, 20, 20]]).expand(2, 4), torch.zeros(2, dtype=torch.bool)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = crop_resize(images, whole, off, off, (8, 8))
+    assert torch.equal(found, torch.full((2, 3, 8, 8), 201.0))

@@ -55,6 +55,11 @@ def _step(name: str, goal: str = '') -> Claim:
     return Claim(f'{name} step', f'{name} step to MoCo-v2, ratio', 'MoCo-v2 step, ms', f'{name} step, ms', goal)
 
 
+def _switched(name: str) -> Claim:
+    what = f'PLM step, {name}'
+    return Claim(what, f'{what} to plain, ratio', 'PLM step, plain, ms', f'{what}, ms')
+
+
 def _slides(name: str, plain: str, unit: str) -> Claim:
     return Claim(name, f'{name} to {plain}, ratio', f'{plain}, {unit}', f'{name}, {unit}')
 
@@ -94,8 +99,30 @@ TABLE = {
         quick='--rows 6272 --queue 4096 --repeats 2',
     ),
     'step': Benchmark(
-        (_step('PLM', '<= 1.15'), _step('DenseCL'), _step('VICRegL^m')),
-        quick='--batch 4 --size 112 --repeats 2',
+        (
+            _step('PLM', '<= 1.15'),
+            _step('DenseCL'),
+            _step('VICRegL^m'),
+            *(_switched(name) for name in ('amp', 'channels_last', 'fused', 'amp + channels_last + fused')),
+        ),
+        full='--amp --channels-last --fused',
+        quick='--batch 4 --size 112 --repeats 2 --amp --channels-last --fused',
+    ),
+    'ema': Benchmark(
+        (_sides('resnet18 update', ('loop', 'histomm'), 'ms'),), quick='--backbones resnet18 --updates 2 --repeats 2'
+    ),
+    'train_speed': Benchmark(
+        (
+            Claim(
+                'training in bfloat16',
+                'bfloat16 to float32 training, ratio',
+                'float32 training, images/s',
+                'bfloat16 training, images/s',
+            ),
+        ),
+        full='--batch 16 --files 64 --workers 2 --warmup 1 --iterations 2 --repeats 3',
+        quick='--batch 4 --size 64 --files 8 --workers 0 --warmup 1 --iterations 1 --repeats 2',
+        takes_device=False,
     ),
     'slides': Benchmark(
         (

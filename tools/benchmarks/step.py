@@ -4,22 +4,25 @@ The shipped configs give the models, queues and optimisers; all take the same ra
 steps (normalisation, forward, backward, optimiser) run in turns in one process:
 
     python tools/benchmarks/step.py [--batch 16] [--size 224] [--repeats 5] [--device cuda]
+    python tools/benchmarks/step.py --amp --channels-last --fused [--compile] [--method PLM]
 
-A second table gives shares of steps that are timed part by part, in turns too. For that while timers are put around the
-model's methods, and marks into the graph split the backward pass. An accelerator is waited for at each boundary, and so
-its parts together take longer than a free step.
+The options of ``tools/train.py`` that make steps faster add a table of the step of one method as it is, with each of
+them, and with all of them. A last table gives shares of steps that are timed part by part, in turns too. For that
+while timers are put around the model's methods, and marks into the graph split the backward pass. An accelerator is
+waited for at each boundary, and so its parts together take longer than a free step.
 """
 
 import argparse
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
 import torch
+from _switches import add_switches, switched_steps
 from _timing import (
     Spread,
     add_device_options,
@@ -37,6 +40,7 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from histomm.engine.speed import SWITCHES, compile_modules, in_memory_format
 from histomm.models import dense_branch
 from histomm.models.selfsup.dense_moco import DenseMoCo
 from histomm.registry import MODELS
@@ -86,16 +90,21 @@ def make_batch(batch: int, size: int) -> dict:
     return dict(inputs=inputs, data_samples=samples)
 
 
-def build(name: str, data: dict, device: torch.device, queue_len: int | None = None) -> Method:
+def build(
+    name: str, data: dict, device: torch.device, queue_len: int | None = None, switches: Sequence[str] = ()
+) -> Method:
     """The method ``name`` of :data:`CONFIGS` on ``device``, with its own queue length unless one is given."""
     config = Config.fromfile(ROOT / 'configs' / CONFIGS[name])
     if queue_len is not None:
         config.model.queue_len = queue_len
+    for switch in switches:
+        SWITCHES[switch](config)
     torch.manual_seed(0)
-    model = MODELS.build(config.model)
+    model = in_memory_format(MODELS.build(config.model))
     with mock.patch.object(model, '_dump_init_info'):  # which prints a line or three for every tensor
         model.init_weights()
     model.to(device).train()
+    compile_modules(model, config.get('compile'))
     optim = build_optim_wrapper(model, config.optim_wrapper)
     return Method(model, optim, partial(model.train_step, data, optim))
 
@@ -235,11 +244,12 @@ def shares(methods: dict[str, Method], repeats: int, clock: Callable[[], float])
 
 
 def main() -> None:
-    """Measure whole steps, then their parts; print both tables."""
+    """Measure whole steps, with switches for speed where they are given, then their parts; print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--batch', type=int, default=16, help='images (default: %(default)s)')
     parser.add_argument('--size', type=int, default=224, help='side of a view in pixels (default: %(default)s)')
     parser.add_argument('--queue', type=int, help='negatives in place of those of the configs')
+    add_switches(parser, list(CONFIGS), 'PLM')
     add_options(parser, repeats=5)
     add_device_options(parser)
     args = parser.parse_args()
@@ -247,8 +257,11 @@ def main() -> None:
     data = make_batch(args.batch, args.size)
     methods = {name: build(name, data, args.device, args.queue) for name in CONFIGS}
     whole, results = whole_steps(methods, args.repeats, clock)
+    switched, more = switched_steps(partial(build, args.method, data, args.device, args.queue), args, clock)
     parts = shares(methods, args.repeats, clock)
-    publish(f'{whole}\n\n{parts}\n\n{provenance(args.repeats, args.clock, args.device)}', args, results)
+    publish(
+        f'{whole}\n\n{switched}{parts}\n\n{provenance(args.repeats, args.clock, args.device)}', args, results | more
+    )
 
 
 if __name__ == '__main__':
