@@ -58,10 +58,12 @@ def test_it_runs_and_draws(tool, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.count('| exponent |') == len(names)
     for name in names:
-        picture = cv2.imread(str(tmp_path / f'{name}.png'))
+        picture = cv2.imread(str(tmp_path / f'growth_{name}.png'))
         assert min(picture.shape[:2]) > 300
         assert picture.std() > 10
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(f'{name}.png' for name in names), 'out.json'])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [*(f'growth_{name}.png' for name in names), 'out.json']
+    )
     require_claims('growth', tmp_path / 'out.json')
     figures = json.loads((tmp_path / 'out.json').read_text())['results']
     assert figures['cells memory by matrix of overlaps, exponent']['median'] > 0

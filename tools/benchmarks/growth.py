@@ -253,7 +253,7 @@ def main(argv: list[str] | None = None) -> None:
         with threadpool_limits(args.threads):
             places = measure(subject, subject.quick if args.quick else subject.sizes, args, clock)
         panels = curves(places)
-        with atomic_path(args.out / f'{name}.png') as path:
+        with atomic_path(args.out / f'growth_{name}.png') as path:
             draw_growth(panels, subject.xlabel, subject.title).savefig(path, format='png', dpi=110)
         texts.append(rows(subject, places, panels))
         results |= figures(name, subject, places, panels)
