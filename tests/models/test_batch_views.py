@@ -1,6 +1,8 @@
 """Views made of a batch beside those that the pipeline makes of each image with the same draws."""
 
 import copy
+import sys
+from functools import partial
 
 import pytest
 import torch
@@ -144,6 +146,58 @@ def test_draws_of_another_list_are_refused(images):
         BatchViews([dict(pipeline=[CROP], num=2)])(dict(batch, inputs=batch['inputs'].float()))
 
 
-def test_no_images_at_a_time_is_refused():
-    with pytest.raises(ValueError, match='chunk_size is 0'):
-        BatchViews([dict(pipeline=[CROP])], chunk_size=0)
+@pytest.mark.parametrize(
+    ('bad', 'message'),
+    [
+        (dict(chunk_size=0), 'chunk_size is 0'),
+        (dict(backend='dali'), r"backend is 'dali', expected one of \['torch', "),
+    ],
+)
+def test_bad_arguments(bad, message):
+    with pytest.raises(ValueError, match=message):
+        BatchViews([dict(pipeline=[CROP])], **bad)
+
+
+# ---- other backends
+
+FLAT = dict(type='histomm.RandomCrop', size=48)
+
+
+@pytest.mark.parametrize('name', ['brightness', 'contrast', 'saturation', 'hue', 'blur'])
+def test_kornia_makes_the_same_in_floats(images, name):
+    """Within what the truncations cost, hue and saturation of 255 steps, and the blur's boxes."""
+    pytest.importorskip('kornia')
+    amount = 0.5 if name == 'hue' else 0.8
+    step = (
+        dict(type='histomm.GaussianBlur', sigma=(0.6, 2.0), prob=1.0)
+        if name == 'blur'
+        else dict(JITTER, **{name: amount})
+    )
+    views = [dict(pipeline=[FLAT, step])]
+    draw, pack = DrawViews(views), PackDraws()
+    batch = pad_collate([pack(draw(sample)) for sample in samples(images, 12)])
+    own, other = (BatchViews(views, backend=kind, **PLAIN)(batch)['inputs'][0] for kind in ('torch', 'kornia'))
+    assert torch.equal(other, other.round().clamp(0, 255))
+    difference = (own - other).abs()
+    assert difference.mean() < 1.5
+    assert (difference > 4).float().mean() < 0.05
+    if name in ('brightness', 'contrast', 'saturation'):
+        assert difference.max() <= 2
+
+
+def test_missing_kornia_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'kornia', None)
+    with pytest.raises(ModuleNotFoundError, match=r"backend 'kornia' needs kornia, .*run `pip install kornia`"):
+        BatchViews([dict(pipeline=[CROP])], backend='kornia')
+
+
+def test_compiled_jitter_is_the_same(images, monkeypatch):
+    """For groups of images of several sizes, since each image has its own order. Captured as for a compiler, whose
+    code tools/benchmarks/device_views.py holds to the same: making it takes too long here."""
+    monkeypatch.setattr(torch, 'compile', partial(torch.compile, backend='eager'))
+    views = [dict(pipeline=[FLAT, dict(JITTER, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)])]
+    draw, pack = DrawViews(views), PackDraws()
+    plain, compiled = BatchViews(views, **PLAIN), BatchViews(views, compile=True, **PLAIN)
+    for count in (12, 5):
+        batch = pad_collate([pack(draw(sample)) for sample in samples(images, count)])
+        assert torch.equal(plain(batch)['inputs'][0], compiled(batch)['inputs'][0])

@@ -1,15 +1,17 @@
 """Views of a batch of whole images, made on the device."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from histomm.datasets.collate import pad_to
 from histomm.datasets.transforms import ViewDraws, view_draws
-from histomm.functional.resample import crop_resize, flips_of_turns
-from histomm.models.data_preprocessors.colour_steps import ColourOps, apply_step
+from histomm.functional.resample import flips_of_turns
+from histomm.models.data_preprocessors.colour_steps import apply_step
 from histomm.models.data_preprocessors.view_data_preprocessor import ViewDataPreprocessor
+from histomm.models.data_preprocessors.view_ops import BACKENDS, compiled
 from histomm.registry import MODELS
 
 
@@ -25,19 +27,33 @@ class BatchViews(ViewDataPreprocessor):
     Args:
         views: The list of ``histomm.DrawViews``.
         chunk_size: Images at a time; fewer take less memory.
+        backend: 'torch' computes what the pipeline computes. 'kornia' jitters and blurs with kornia's functions, which
+            know no steps of 8 bits.
+        compile: Compile the jitters with ``torch.compile`` when they are first used.
         others: Arguments of :class:`ViewDataPreprocessor`.
 
     Raises:
+        ModuleNotFoundError: kornia is missing.
         ValueError: a bad argument.
     """
 
-    def __init__(self, views: Sequence[dict], chunk_size: int = 64, **others) -> None:
+    def __init__(
+        self,
+        views: Sequence[dict],
+        chunk_size: int = 64,
+        backend: str = 'torch',
+        compile: bool = False,
+        **others: Any,
+    ) -> None:
         super().__init__(**others)
         if chunk_size < 1:
             raise ValueError(f'BatchViews: chunk_size is {chunk_size}, expected at least 1')
         self.views = view_draws(views)
         self.chunk_size = chunk_size
-        self.ops = ColourOps()
+        if backend not in BACKENDS:
+            raise ValueError(f'BatchViews: backend is {backend!r}, expected one of {[*BACKENDS]}')
+        ops = BACKENDS[backend]()
+        self.ops = compiled(ops) if compile else ops
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Make the views of a batch.
@@ -84,7 +100,7 @@ class BatchViews(ViewDataPreprocessor):
     def _chunk(self, images: Tensor, draws: Tensor, view: ViewDraws) -> Tensor:
         numbers = draws.to(torch.float32).to(images.device, non_blocking=True)
         hflip, vflip, transpose = flips_of_turns(numbers[:, 4] > 0, numbers[:, 5] > 0, numbers[:, 6])
-        made = crop_resize(images.float(), numbers[:, :4], hflip, vflip, view.size, view.interpolation)
+        made = self.ops.crop(images.float(), numbers[:, :4], hflip, vflip, view.size, view.interpolation)
         if (draws[:, 6] % 2).any():
             made = torch.where(transpose[:, None, None, None], made.mT, made)
         for step in view.colours:

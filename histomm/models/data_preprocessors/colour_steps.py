@@ -7,23 +7,10 @@ from mmcv.transforms import BaseTransform
 from torch import Tensor
 
 from histomm.datasets.transforms import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize
-from histomm.functional import colour, resample
+from histomm.models.data_preprocessors.view_ops import ViewOps
 
 
-class ColourOps:
-    """The functions behind the photometric transforms; each takes images (B, 3, H, W) and factors (B,).
-
-    Attributes:
-        jitters: Brightness, contrast, saturation and hue, in the order of
-            :data:`~histomm.datasets.transforms.photometric.JITTERS`.
-        blur: With standard deviations for factors, and the taps on either side of the largest.
-    """
-
-    jitters = (colour.adjust_brightness, colour.adjust_contrast, colour.adjust_saturation, colour.adjust_hue)
-    blur = staticmethod(resample.gaussian_blur)
-
-
-def apply_step(images: Tensor, transform: BaseTransform, draws: Tensor, factors: Tensor, ops: ColourOps) -> Tensor:
+def apply_step(images: Tensor, transform: BaseTransform, draws: Tensor, factors: Tensor, ops: ViewOps) -> Tensor:
     """Carry out one photometric transform on those images that drew it.
 
     Which images these are is looked up in ``draws`` on the CPU, so that an accelerator is never waited for.
@@ -41,9 +28,9 @@ def apply_step(images: Tensor, transform: BaseTransform, draws: Tensor, factors:
     if isinstance(transform, ColorJitter):
         return _jitter(images, draws[:, : len(transform.steps)], factors[:, len(transform.steps) :], ops)
     change: Callable[[Tensor, Tensor], Tensor] = {
-        RandomGrayscale: lambda chosen, _: colour.to_grey(chosen),
-        RandomSolarize: lambda chosen, _: colour.solarize(chosen, transform.threshold),
-        GaussianBlur: lambda chosen, sigma: ops.blur(chosen, sigma, resample.blur_reach(transform.sigma[1])),
+        RandomGrayscale: lambda chosen, _: ops.grey(chosen),
+        RandomSolarize: lambda chosen, _: ops.solarize(chosen, transform.threshold),
+        GaussianBlur: lambda chosen, sigma: ops.blur(chosen, sigma, transform.sigma[1]),
     }[type(transform)]
     rows = draws[:, 0].nonzero()[:, 0]
     return _on_rows(images, rows.to(images.device, non_blocking=True), factors[:, 0], change)
@@ -55,7 +42,7 @@ def _on_rows(images: Tensor, rows: Tensor, factors: Tensor, change: Callable[[Te
     return images
 
 
-def _jitter(images: Tensor, order: Tensor, factors: Tensor, ops: ColourOps) -> Tensor:
+def _jitter(images: Tensor, order: Tensor, factors: Tensor, ops: ViewOps) -> Tensor:
     """The steps of each image in its own order: at each place of the order, images with the same step go together.
 
     Args:
