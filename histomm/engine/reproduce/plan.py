@@ -72,6 +72,10 @@ class Drawing:
     folder: str
     caption: str
 
+    def title(self) -> str:
+        """What it is called among others."""
+        return f'{self.heading}, {self.row}' if self.row else self.heading
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -14,7 +14,7 @@ from histomm.visualization.report import Report
 from .commands import Commands
 from .figure import CAPTION, alt_text, figure_of
 from .pictures import FILE
-from .plan import Plan
+from .plan import Drawing, Plan
 from .recipe import FULL, STATISTICS, Column
 from .record import Records
 
@@ -109,14 +109,13 @@ def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str | None]]) -
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in text)
 
 
-def drawn(plan: Plan, records: Records) -> list[tuple[str, Path]]:
-    """What the pictures beside the table show, and where they lie, as far as they are drawn."""
-    found = []
+def drawn(plan: Plan, records: Records) -> dict[str, list[tuple[Drawing, Path]]]:
+    """The pictures beside the table and where they lie, by heading, as far as they are drawn."""
+    found: dict[str, list[tuple[Drawing, Path]]] = {}
     for drawing in plan.drawings:
         run = plan.runs[drawing.folder]
         if records.usable(run):
-            title = ', '.join(filter(None, (drawing.heading, drawing.row)))
-            found.append((f'{title}. {drawing.caption}', records.folder(run) / FILE))
+            found.setdefault(drawing.heading, []).append((drawing, records.folder(run) / FILE))
     return found
 
 
@@ -130,8 +129,10 @@ def markdown(plan: Plan, records: Records, folder: Path) -> str:
     """
     recipe = plan.recipe
     parts = [f'# {recipe.title}', warning(plan), markdown_table(*rows(plan, records)), how_to_read(plan)]
-    parts += [f'![{text}]({os.path.relpath(path, folder)})\n\n{text}' for text, path in drawn(plan, records)]
     parts += [*recipe.notes, '\n'.join(f'- {name}: {value}' for name, value in facts(plan, records).items())]
+    for heading, pictures in drawn(plan, records).items():
+        parts += [f'## {heading}', pictures[0][0].caption]
+        parts += [f'![{drawing.title()}]({os.path.relpath(path, folder)})' for drawing, path in pictures]
     return '\n\n'.join(part for part in parts if part) + '\n'
 
 
@@ -142,8 +143,10 @@ def page(plan: Plan, records: Records, commands: Commands, picture: Figure | Non
     if picture:
         report.add_figure(picture, alt_text(plan), CAPTION)
     report.add_text('\n\n'.join(plan.recipe.notes)).add_facts(facts(plan, records))
-    for text, path in drawn(plan, records):
-        report.add_figure(path, text, text)
+    for heading, pictures in drawn(plan, records).items():
+        report.add_section(heading).add_text(pictures[0][0].caption)
+        for drawing, path in pictures:
+            report.add_figure(path, f'{drawing.title()}. {drawing.caption}', drawing.row)
     report.add_section('Stages')
     report.add_table(['Stage', 'State'], [[run.folder, records.state(run)] for run in plan.runs.values()])
     report.add_section('Commands').add_text('In the folder of the repository:')

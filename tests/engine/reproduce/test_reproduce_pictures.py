@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import re
 
 import pytest
 
@@ -99,9 +100,13 @@ def test_pictures_are_drawn_last_and_shown(drawn):
     page = (drawn.work / 'reports/toy/report.html').read_text()
     content = base64.b64encode((drawn.work / 'looks/one/picture.png').read_bytes()).decode()
     assert f'src="data:image/png;base64,{content}" alt="Scales, first. What it weighs."' in page
-    assert page.count('<figcaption>') == 3
+    assert re.findall('<h2>(.+?)</h2>\n<p>(.+?)</p>', page) == [
+        ('Faces', 'Who is who.'), ('Scales', 'What it weighs.'), ('Commands', 'In the folder of the repository:'),
+    ]  # fmt: skip
+    assert re.findall('<figcaption>(.+?)</figcaption>', page) == ['first', 'second']
     text = (drawn.work / 'reports/toy/report.md').read_text()
-    assert '![Faces. Who is who.](../../looks/all/seed0/picture.png)' in text
+    assert '## Faces\n\nWho is who.\n\n![Faces](../../looks/all/seed0/picture.png)\n\n## Scales\n\n' in text
+    assert text.endswith('![Scales, second](../../looks/two/picture.png)\n')
     assert '- Stages: 8 of 8 finished' in text
     assert '# looks/two: finished in' in script(plan, records, commands)
 
