@@ -19,6 +19,7 @@ PREPARE = {
     'docs/own_data.md': lambda shell: docs_shell.draw_own_data(),
     'docs/stain.md': lambda shell: docs_shell.draw_own_data(),
     'docs/configs.md': lambda shell: docs_shell.draw_published_data(),
+    'docs/speed.md': lambda shell: docs_shell.draw_published_data(),
     'docs/transfer.md': docs_shell.draw_for_transfer,
     'docs/features.md': docs_shell.draw_for_features,
     'docs/install.md': lambda shell: docs_shell.draw_published_data(),
