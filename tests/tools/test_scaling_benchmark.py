@@ -63,6 +63,9 @@ def test_a_step_by_hand(tool, paper):
         'keys of the global queue': ('all-gather', 2 * 128 * 4),
         'keys of the dense queue': ('all-gather', 2 * 128 * 4),
     }
+    moco = Config.fromfile(tool.ROOT / 'configs/mocov2/mocov2_r18_nct.py').model
+    parts = ['gradients', 'shuffle: images', 'shuffle: order', 'shuffle back: global', 'keys of the global queue']
+    assert [one.what for one in tool.of_step(moco, 1000, 2, 64, 3)] == parts
 
 
 def test_gradients_hide_behind_the_backward_pass(tool, link):
