@@ -59,12 +59,11 @@ def info_nce(
     """
     _check(anchor, positive, negatives, temperature, weight, reduction, chunk_size)
     dtype = torch.promote_types(anchor.dtype, torch.float32)
-    weight = anchor.new_ones(len(anchor), dtype=dtype) if weight is None else weight.detach().to(dtype)
-    count, present = max(len(anchor), 1), weight != 0
-    if anchor.device.type == 'cpu':  # elsewhere the device would have to be waited for to know how many there are
-        anchor, positive, weight = anchor[present], positive[present], weight[present]
+    count = max(len(anchor), 1)
+    if weight is None:
+        weight = anchor.new_ones(len(anchor), dtype=dtype)
     else:
-        anchor, positive = (torch.where(present[:, None], rows, 0) for rows in (anchor, positive))
+        anchor, positive, weight = _present(anchor, positive, weight.detach().to(dtype))
     negatives = negatives.to(anchor.dtype)
     if not negatives.requires_grad:
         losses = _streamed_losses(anchor, positive, negatives, temperature, chunk_size)
@@ -117,6 +116,16 @@ def nt_xent(view1: Tensor, view2: Tensor, temperature: float) -> Tensor:
     itself = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
     partner = torch.arange(len(rows), device=rows.device).roll(len(view1))
     return F.cross_entropy(logits.masked_fill(itself, -torch.inf), partner)
+
+
+def _present(anchor: Tensor, positive: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of weight 0 left out on a CPU; blanked elsewhere, as a device is waited for to know how many there are."""
+    present = weight != 0
+    if anchor.device.type != 'cpu':
+        return torch.where(present[:, None], anchor, 0), torch.where(present[:, None], positive, 0), weight
+    if present.all():  # to take all rows would copy them, and their gradients one by one
+        return anchor, positive, weight
+    return anchor[present], positive[present], weight[present]
 
 
 def _row_losses(anchor: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:

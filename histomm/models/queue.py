@@ -49,8 +49,11 @@ class FeatureQueue(nn.Module):
         weight: Tensor | None = None,
         reduction: str = 'weighted_mean',
     ) -> Tensor:
-        """InfoNCE of rows (N, C), which are normalised here; see :func:`~histomm.functional.info_nce`."""
-        return info_nce(unit_rows(anchor), unit_rows(positive), self.negatives(), temperature, weight, reduction)
+        """InfoNCE of rows (N, C), which are normalised here; see :func:`~histomm.functional.info_nce`.
+
+        The gradient is formed beside the value, so the queue may be written to before the backward pass.
+        """
+        return info_nce(unit_rows(anchor), unit_rows(positive), self.rows, temperature, weight, reduction)
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:

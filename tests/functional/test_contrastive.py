@@ -157,6 +157,19 @@ def test_a_row_of_weight_two_counts_as_two_rows(rows):
     torch.testing.assert_close(once, twice)
 
 
+@pytest.mark.parametrize('lost', [False, True])
+def test_gradient_of_weighted_rows_with_and_without_zeros(rows, lost):
+    anchor, positive, negatives, weight = rows
+    weight = weight if lost else weight + 0.5
+    inputs = [part.clone().requires_grad_() for part in (anchor, positive)]
+    logits = torch.cat([(inputs[0] * inputs[1]).sum(1, keepdim=True), inputs[0] @ negatives.T], 1) / 0.2
+    expected = (weight * (logits.logsumexp(1) - logits[:, 0])).sum() / weight.sum()
+    loss = info_nce(*inputs, negatives, 0.2, weight)
+    torch.testing.assert_close(loss, expected)
+    gradients = [torch.autograd.grad(value, inputs) for value in (loss, expected)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_scale_of_the_weights_matters_only_to_mean(rows):
     args, weight = rows[:3], rows[3]
     torch.testing.assert_close(info_nce(*args, 0.2, 10 * weight), info_nce(*args, 0.2, weight))

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from histomm.functional import unit_rows
 from histomm.models import FeatureQueue
 
 
@@ -35,6 +36,22 @@ def test_a_snapshot_outlives_the_next_write():
     queue.enqueue(torch.tensor([[1.0, 0.0]]))
     assert torch.equal(before, expected)
     assert torch.equal(queue.rows[0], torch.tensor([1.0, 0.0]))
+
+
+def test_a_write_before_the_backward_pass_leaves_the_gradient():
+    """What FeatureQueue.contrast keeps for the backward pass is not the buffer itself, which is not copied."""
+    queue = FeatureQueue(6, 4)
+    anchor, positive = torch.randn(2, 5, 4)
+    anchor.requires_grad_()
+    logits = torch.cat(
+        [(unit_rows(anchor) * unit_rows(positive)).sum(1, keepdim=True), unit_rows(anchor) @ queue.rows.T], 1
+    )
+    expected = F.cross_entropy(logits / 0.2, torch.zeros(5, dtype=torch.long))
+    gradient = torch.autograd.grad(expected, anchor)[0]
+    loss = queue.contrast(anchor, positive, 0.2)
+    queue.enqueue(unit_rows(torch.randn(6, 4)))
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(torch.autograd.grad(loss, anchor)[0], gradient)
 
 
 def test_state_survives_saving():
