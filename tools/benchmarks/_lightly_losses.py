@@ -28,8 +28,12 @@ from histomm.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 TEMPERATURE, CHANNELS = 0.2, 128
-MATCHES = 20
-"""Pairs of cells that VICRegL keeps of an image."""
+MATCHES = (20, 4)
+"""Pairs of cells that VICRegL keeps of an image: lightly's numbers for its two turns; histomm takes the first alone."""
+VICREGL_NOTE = (
+    f'lightly takes each direction twice, with {MATCHES[0]} and with {MATCHES[1]} pairs an image, histomm once with '
+    f'{MATCHES[0]}'
+)
 
 
 def bank_of(queue: FeatureQueue) -> NTXentLoss:
@@ -140,10 +144,10 @@ def vicreg(batch: int, channels: int, device: torch.device) -> Pair:
 def vicregl(batch: int, side: int, channels: int, device: torch.device) -> Pair:
     """VICRegL's criterion of two views: global vectors, and cells matched by feature and by location."""
     timed = vicregl_calls(batch, side, channels, MATCHES, torch.float32, device)
-    checked = vicregl_calls(min(batch, 8), side, 32, 1, torch.float64, device)
+    checked = vicregl_calls(min(batch, 8), side, 32, (1, 1), torch.float64, device)
     note = (
-        f'{MATCHES} pairs of each kind on both sides; lightly lists those of an image by their distance and histomm as '
-        'the cells lie, so that the variance of the n-th pairs is another; compared with one pair an image, in float64'
+        f'{VICREGL_NOTE}; it lists them by their distance and histomm as the cells lie, so that the variance of the '
+        'n-th pairs is another; compared with one pair an image, in float64'
     )
     return Pair('VICRegL loss', *timed, note, lambda: tuple(run() for run in checked))
 
@@ -157,16 +161,16 @@ def vicregl_model(matches: int) -> VICReg:
 
 
 def vicregl_calls(
-    batch: int, side: int, channels: int, matches: int, dtype: torch.dtype, device: torch.device
+    batch: int, side: int, channels: int, matches: tuple[int, int], dtype: torch.dtype, device: torch.device
 ) -> tuple[Callable[[], list[Tensor]], Callable[[], list[Tensor]]]:
     """lightly's criterion and histomm's on the same outputs of a network, with the gradients of all of them."""
-    model = vicregl_model(matches)
+    model = vicregl_model(matches[0])
     geometry = make_geometry(batch, side, device)
     vectors = [normal(seed, batch, 4 * channels, device=device, dtype=dtype).requires_grad_() for seed in range(2)]
     maps = [normal(seed, batch, channels, side, side, device=device, dtype=dtype) for seed in range(2, 4)]
     cells = [part.permute(0, 2, 3, 1).contiguous().requires_grad_() for part in maps]
     maps = [part.requires_grad_() for part in maps]
-    criterion = VICRegLLoss(num_matches=(matches, matches))
+    criterion = VICRegLLoss(num_matches=matches)
     grids = [grid_of(view, side, dtype) for view in geometry]
 
     def theirs() -> list[Tensor]:

@@ -12,7 +12,7 @@ from unittest import mock
 
 import torch
 from _inputs import make_geometry
-from _lightly_losses import CONFIGS, MATCHES, bank_of, grid_of
+from _lightly_losses import CONFIGS, MATCHES, VICREGL_NOTE, bank_of, grid_of
 from _pairs import Pair
 from lightly.loss import VICRegLLoss
 from lightly.models import utils
@@ -27,15 +27,16 @@ from torchvision.models import resnet18
 
 from histomm.registry import MODELS
 
-CHECKED_STEPS = 3
+CHECKED_STEPS, SMALL = 2, (4, 48)
+"""Steps whose losses are compared; images and pixels in them."""
 
 Step = Callable[[], Tensor]
 
 
-def shipped(path: str, dtype: torch.dtype, device: torch.device, **changes: object) -> tuple[BaseModel, Config]:
+def shipped(path: str, dtype: torch.dtype, device: torch.device, changes: dict) -> tuple[BaseModel, Config]:
     """A model of ``configs`` with its first weights, and its config."""
     config = Config.fromfile(CONFIGS / path)
-    config.model.update(changes)
+    config.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
     torch.manual_seed(0)
     model = MODELS.build(config.model)
     with mock.patch.object(model, '_dump_init_info'):  # which prints a line or three for every tensor
@@ -115,13 +116,13 @@ class LightlyMoCo(nn.Module):
 class LightlyVICRegL(nn.Module):
     """VICRegL after lightly's example; the map's projector has batch norm, as the authors' and histomm's have."""
 
-    def __init__(self, own: BaseModel, matches: int, grids: list[Tensor]) -> None:
+    def __init__(self, own: BaseModel, matches: tuple[int, int], grids: list[Tensor]) -> None:
         super().__init__()
         wide, narrow = own.neck.fc0.out_features, own.dense_neck.mlp[0].out_channels
         self.backbone = trunk(own.backbone)
         self.head = copy_layers(ProjectionHead(self._blocks(512, wide, own.neck.fc2.bias is not None)), own.neck)
         self.dense_head = copy_layers(ProjectionHead(self._blocks(512, narrow, False)), own.dense_neck)
-        self.criterion = VICRegLLoss(num_matches=(matches, matches))
+        self.criterion = VICRegLLoss(num_matches=matches)
         self.grids = grids
 
     @staticmethod
@@ -169,7 +170,8 @@ def both(
     size: int,
     dtype: torch.dtype,
     device: torch.device,
-    matches: int = MATCHES,
+    matches: tuple[int, int] = MATCHES,
+    channels: int = 2048,
     **changes: object,
 ) -> tuple[Step, Step, nn.Module, BaseModel]:
     """lightly's step and histomm's from the same weights and images, and the models of both."""
@@ -180,10 +182,10 @@ def both(
         sample.set_metainfo(dict(crop_box=[view.box[number].tolist() for view in places]))
     vicregl = path.startswith('vicregl')
     if vicregl:
-        changes['matchers'] = [
-            dict(matcher, gamma=matches) for matcher in Config.fromfile(CONFIGS / path).model.matchers
-        ]
-    own, config = shipped(path, dtype, device, **changes)
+        changes |= {f'matchers.{number}.gamma': matches[0] for number in range(2)}
+        for neck, width in (('neck', channels), ('dense_neck', channels // 4)):
+            changes |= {f'{neck}.hid_channels': width, f'{neck}.out_channels': width}
+    own, config = shipped(path, dtype, device, changes)
     ready = own.data_preprocessor(data)
     if vicregl:
         grids = [grid_of(view, side, dtype) for view in ready['geometry']]
@@ -208,10 +210,10 @@ def results(step: Step, model: nn.Module, steps: int) -> list[Tensor]:
 
 def pair(title: str, path: str, args: argparse.Namespace, note: str = '', checked: int = CHECKED_STEPS) -> Pair:
     """Steps of one method; compared are the first ``checked`` of small images, in float64."""
-    theirs, own, *_ = both(path, args.step_batch, args.step_size, torch.float32, args.device)
+    theirs, own, *_ = both(path, args.step_batch, args.step_size, torch.float32, args.device, channels=args.channels)
 
     def alike() -> tuple[list[Tensor], list[Tensor]]:
-        *steps, their_model, own_model = both(path, 4, 64, torch.float64, args.device, matches=1)
+        *steps, their_model, own_model = both(path, *SMALL, torch.float64, args.device, matches=(1, 1), channels=64)
         return tuple(results(step, model, checked) for step, model in zip(steps, (their_model, own_model), strict=True))
 
     return Pair(title, lambda: [theirs()], lambda: [own()], note, alike)
@@ -223,8 +225,8 @@ def pairs(args: argparse.Namespace) -> Iterator[Pair]:
     note = 'the dense queues take other rows, see above; compared is the first step'
     yield pair('DenseCL step', 'densecl/moco_densecl_r18_nct.py', args, note, checked=1)
     note = (
-        f"{MATCHES} pairs of each kind on both sides; lightly's LARS takes the sum of two norms, histomm and the "
-        'authors the norm of a sum; compared is the first step with one pair an image'
+        f"{VICREGL_NOTE}, where the config takes all cells by feature; lightly's LARS takes the sum of two norms, "
+        'histomm and the authors the norm of a sum; compared is the first step with one pair an image'
     )
     yield pair('VICRegL step', 'vicregl/vicregl_r18_nct.py', args, note, checked=1)
 

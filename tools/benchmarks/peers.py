@@ -66,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
         ('--batch', 16, 'images of what has cells or many crops'),
         ('--cells', 7, 'along a side of the maps'),
         ('--queue', 16384, 'negatives of the losses'),
-        ('--channels', 1024, 'of VICReg'),
+        ('--channels', 2048, 'of VICReg, and of VICRegL also in the steps; its maps have a quarter'),
         ('--outputs', 65536, 'of DINO'),
         ('--images', 16, 'that views are made of'),
         ('--step-batch', 8, 'images of a step'),
