@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from histomm.datasets import MagnificationSetDataset, magnification_sets
+from histomm.datasets.label_maps import ConversionError
 from histomm.datasets.magnification_sets import SetError, breakhis_member, folder_member
 from histomm.datasets.synthetic import write_layout
 
@@ -121,6 +122,32 @@ def test_folders_of_any_magnifications(tmp_path):
         {2.5: f'{tmp_path}/b/c/2.5.tif', 10: f'{tmp_path}/b/c/10.png'},
     ]
     assert dataset.incomplete_sets == {f'{tmp_path}/d': [2.5]}
+
+
+@pytest.mark.parametrize(
+    ('layout', 'stray', 'error', 'message'),
+    [
+        ('breakhis', 'notes/overview.png', ConversionError, r'overview\.png is no name of BreakHis, expected SOB_'),
+        ('breakhis', 'SOB_B_A-14-1-50-001.png', ConversionError, r'SOB_B_A-14-1-50-001\.png has the magnification 50'),
+        (
+            'breakhis',
+            'SOB_B_DC-14-1-40-001.png',
+            ConversionError,
+            r'SOB_B_DC-14-1-40-001\.png has the subtype DC after',
+        ),
+        ('folders', 'SOB_B_A_14-1/40X/x.png', SetError, r'x\.png is no SET/MAGNIFICATION'),
+    ],
+)
+def test_a_picture_whose_name_says_nothing_stops_the_data_set(tmp_path, layout, stray, error, message):
+    """It is not left out in silence, though all sets beside it are complete."""
+    if layout == 'breakhis':
+        breakhis(tmp_path, 'SOB_B_A_14-1', '14-1', [1, 2])
+    else:
+        touch(tmp_path, *(f'a/{magnification}.png' for magnification in MAGNIFICATIONS))
+    assert len(MagnificationSetDataset(str(tmp_path), layout=layout)) == (2 if layout == 'breakhis' else 1)
+    touch(tmp_path, stray)
+    with pytest.raises(error, match=message):
+        MagnificationSetDataset(str(tmp_path), layout=layout)
 
 
 def test_two_pictures_for_one_place_are_refused(tmp_path):
