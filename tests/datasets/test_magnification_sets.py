@@ -133,7 +133,7 @@ def test_folders_of_any_magnifications(tmp_path):
             'breakhis',
             'SOB_B_DC-14-1-40-001.png',
             ConversionError,
-            r'SOB_B_DC-14-1-40-001\.png has the subtype DC after',
+            r'-40-001\.png has the subtype DC after SOB_B',
         ),
         ('folders', 'SOB_B_A_14-1/40X/x.png', SetError, r'x\.png is no SET/MAGNIFICATION'),
     ],
