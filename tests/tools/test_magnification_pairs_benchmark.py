@@ -71,7 +71,22 @@ def test_scores_are_means_over_magnifications_of_images_and_patients(tool, tmp_p
 
 def test_it_runs_small(repo, monkeypatch, capsys, tmp_path):
     script = repo / 'tools/benchmarks/magnification_pairs.py'
-    words = ['--places', '40', '--seeds', '1', '--steps', '2', '--batch', '4', '--size', '32', '--channels', '4']
+    words = [
+        '--places',
+        '40',
+        '--seeds',
+        '1',
+        '--steps',
+        '2',
+        '--batch',
+        '4',
+        '--height',
+        '48',
+        '--size',
+        '32',
+        '--channels',
+        '4',
+    ]
     monkeypatch.setattr(sys, 'argv', [str(script), *words, '--markdown', str(tmp_path / 'out.md')])
     monkeypatch.syspath_prepend(str(script.parent))
     runpy.run_path(str(script), run_name='__main__')

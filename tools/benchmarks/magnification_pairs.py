@@ -48,6 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, default=3, choices=range(1, 6), help='folds (default 3)')
     parser.add_argument('--steps', type=int, default=100, help='of a pre-training (default 100)')
     parser.add_argument('--batch', type=int, default=48, help='samples of a step (default 48)')
+    parser.add_argument('--height', type=int, default=192, help='of drawn pictures (default 192)')
     parser.add_argument('--size', type=int, default=64, help='side of views and pictures (default 64)')
     parser.add_argument('--channels', type=int, default=16, help='of the ResNet-18 after its stem (default 16)')
     parser.add_argument('--lr', type=float, default=1e-3, help='of Adam (default 1e-3)')
@@ -165,7 +166,7 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = args.data or Path(folder, 'drawn')
         if not args.data:
-            write_layout('breakhis-82', data, args.places, (args.size * 3 // 2, args.size))
+            write_layout('breakhis-82', data, args.places, (args.height * 3 // 2, args.height))
         found = compare(data, Path(folder), args)
     lines, results = [], {}
     for method, both in found.items():
