@@ -1,4 +1,4 @@
-"""EfficientNets of torchvision and timm under the names of mmpretrain.
+"""EfficientNets of torchvision and timm under the names of mmpretrain, and back.
 
 | | torchvision | timm | mmpretrain |
 | --- | --- | --- | --- |
@@ -22,6 +22,7 @@ _OURS = 'layers.1.0.depthwise_conv.conv.weight'
 _LAYERS = (1, 2, 3, 4, 4, 5, 5)
 """Layer of mmpretrain of each stage."""
 _HEAD = 'classifier.'
+_BLOCK = re.compile(r'layers\.(\d)\.(\d+)\.(.+)')
 
 TF_EPS, EPS = 1e-3, 1e-5
 """ε of batch norms in the networks of TensorFlow, and torch's own."""
@@ -35,6 +36,8 @@ class Layout(NamedTuple):
     """The first depthwise convolution, which tells the layout."""
     block: re.Pattern
     """Stage, block and part of the tensor of a block."""
+    place: str
+    """The same, to be filled in."""
     first: int
     """Number of the first stage."""
     ends: dict[str, str]
@@ -46,7 +49,8 @@ class Layout(NamedTuple):
 
 
 TORCHVISION = Layout(
-    'torchvision', 'features.1.0.block.0.0.weight', re.compile(r'features\.(\d+)\.(\d+)\.block\.(\w+\.\w+)'), 1,
+    'torchvision', 'features.1.0.block.0.0.weight', re.compile(r'features\.(\d+)\.(\d+)\.block\.(\w+\.\w+)'),
+    'features.{}.{}.block.{}', 1,
     {'features.0.0': 'layers.0.conv', 'features.0.1': 'layers.0.bn',
      'features.8.0': 'layers.6.conv', 'features.8.1': 'layers.6.bn'},
     {'0.0': 'expand_conv.conv', '0.1': 'expand_conv.bn', '1.0': 'depthwise_conv.conv', '1.1': 'depthwise_conv.bn',
@@ -55,7 +59,7 @@ TORCHVISION = Layout(
      '2.0': 'linear_conv.conv', '2.1': 'linear_conv.bn'},
 )  # fmt: skip
 TIMM = Layout(
-    'timm', 'blocks.0.0.conv_dw.weight', re.compile(r'blocks\.(\d+)\.(\d+)\.(\w+|se\.\w+)'), 0,
+    'timm', 'blocks.0.0.conv_dw.weight', re.compile(r'blocks\.(\d+)\.(\d+)\.(\w+|se\.\w+)'), 'blocks.{}.{}.{}', 0,
     {'conv_stem': 'layers.0.conv', 'bn1': 'layers.0.bn', 'conv_head': 'layers.6.conv', 'bn2': 'layers.6.bn'},
     {'conv_pw': 'expand_conv.conv', 'bn1': 'expand_conv.bn', 'conv_dw': 'depthwise_conv.conv',
      'bn2': 'depthwise_conv.bn', 'se.conv_reduce': 'se.conv1.conv', 'se.conv_expand': 'se.conv2.conv',
@@ -126,6 +130,56 @@ def _renamed(names: list[str], layout: Layout, source: str) -> dict[str, str]:
             )
         renamed[name] = f'{place}.{tensor}'
     return renamed
+
+
+def is_mmpretrain(tensors: dict[str, Tensor]) -> bool:
+    """Whether these are the tensors of mmpretrain's EfficientNet-b0 to b7, without what stands before their names."""
+    return _OURS in tensors
+
+
+def from_mmpretrain(tensors: dict[str, Tensor], library: str) -> dict[str, Tensor]:
+    """Tensors of mmpretrain's EfficientNet-b0 to b7 under the names of another library, without a classifier.
+
+    Args:
+        tensors: By mmpretrain's names, without what stands before them.
+        library: ``torchvision`` or ``timm``.
+
+    Raises:
+        TransferError: a tensor that the others have no place for.
+    """
+    layout = {one.library: one for one in (TORCHVISION, TIMM)}[library]
+    stages, expanded = (
+        _stages(tensors),
+        {match[0] for name in tensors if (match := re.match(r'.+(?=expand_conv)', name))},
+    )
+    ends = {ours: theirs for theirs, ours in layout.ends.items()}
+    found = {}
+    for name, value in tensors.items():
+        part, _, tensor = name.rpartition('.')
+        place = ends.get(part)
+        if match := _BLOCK.fullmatch(part):
+            where = int(match[1]), int(match[2])
+            parts = layout.expanded if f'layers.{match[1]}.{match[2]}.' in expanded else layout.plain
+            theirs = {ours: theirs for theirs, ours in parts.items()}.get(match[3])
+            if theirs and where in stages:
+                stage, block = stages[where]
+                place = layout.place.format(stage + layout.first, block, theirs)
+        if place is None:
+            raise TransferError(f'tensor {name} has no counterpart in an EfficientNet of {library}')
+        found[f'{place}.{tensor}'] = value
+    return found
+
+
+def _stages(tensors: dict[str, Tensor]) -> dict[tuple[int, int], tuple[int, int]]:
+    """Layer and block of mmpretrain to stage and block; where two stages share a layer, the width tells them apart."""
+    widths = {(int(match[1]), int(match[2])): value.shape[0] for name, value in tensors.items()
+              if (match := _BLOCK.fullmatch(name)) and match[3] == 'linear_conv.conv.weight'}  # fmt: skip
+    found, stage, first = {}, -1, 0
+    for layer, block in sorted(widths):
+        if block == 0 or widths[layer, block] != widths[layer, block - 1]:
+            stage, first = stage + 1, block
+        found[layer, block] = stage, block - first
+    return found
 
 
 def other_arithmetic(library: str, backbone: nn.Module) -> str:

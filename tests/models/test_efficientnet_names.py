@@ -9,7 +9,7 @@ import torchvision
 from mmpretrain.models.backbones import EfficientNet, ResNet
 
 from histomm.models import transfer
-from histomm.models.efficientnet_names import EPS, TF_EPS, other_arithmetic, to_mmpretrain
+from histomm.models.efficientnet_names import EPS, TF_EPS, from_mmpretrain, other_arithmetic, to_mmpretrain
 from histomm.models.transfer import load_backbone
 from histomm.models.weights import TransferError
 
@@ -110,6 +110,11 @@ def test_names_of_other_sizes(arch):
         assert heads == {name for name in state if name.startswith('classifier.')}
         shapes = {name.removeprefix('backbone.'): value.shape for name, value in renamed.items() if name not in heads}
         assert shapes == {name: value.shape for name, value in own.items()}
+        back = from_mmpretrain(
+            {name.removeprefix('backbone.'): renamed[name] for name in set(renamed) - heads}, library
+        )
+        assert back.keys() == state.keys() - heads
+        assert all(back[name] is state[name] for name in back)
 
 
 def test_what_does_not_fit_is_named_and_changes_nothing(tmp_path):
@@ -152,6 +157,13 @@ def test_a_classifier_around_it_and_a_prefix_before_it(tmp_path):
     assert report.root == 'backbone.'
     images = torch.randn(1, 3, 33, 33)
     torch.testing.assert_close(features(whole['backbone'], images), features(net, images), rtol=1e-4, atol=1e-5)
+
+
+def test_a_tensor_that_others_do_not_have_is_named():
+    own = EfficientNet('b0').state_dict()
+    for name in ('layers.7.conv.weight', 'layers.2.0.shortcut.conv.weight', 'layers.9.0.linear_conv.bn.bias'):
+        with pytest.raises(TransferError, match=f'tensor {name} has no counterpart in an EfficientNet of timm'):
+            from_mmpretrain(own | {name: torch.zeros(1)}, 'timm')
 
 
 def test_other_networks_keep_their_names():

@@ -6,11 +6,14 @@ import subprocess
 import sys
 
 import pytest
+import timm
 import torch
+from mmpretrain.models.backbones import EfficientNet
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tool_modules import load_tool
 from torch import nn
+from torchvision.models import efficientnet_b0
 
 from histomm.models.card import parse_config
 from histomm.models.weights import from_detectron2
@@ -171,3 +174,29 @@ def test_backbone_that_is_no_resnet_goes_out_as_it_is(tool, tmp_path, capsys):
     assert set(load_file(tmp_path / 'backbone_openmmlab.safetensors')) == {'timm_model.0.weight', 'timm_model.0.bias'}
     assert tool.main([*args, 'detectron2']) == 1
     assert 'no ResNet' in capsys.readouterr().err
+
+
+def test_an_efficientnet_goes_out_to_timm_and_torchvision(tool, tmp_path, capsys):
+    """Of a checkpoint of pre-training, with a projector; the network computes there what it computed here."""
+    torch.manual_seed(0)
+    net = EfficientNet('b0')
+    state = {f'backbone.{name}': value for name, value in net.state_dict().items()}
+    torch.save({'state_dict': state | {'neck.fc0.weight': torch.zeros(2, 2)}}, tmp_path / 'epoch_1.pth')
+    assert tool.main([str(tmp_path / 'epoch_1.pth'), '--out', str(tmp_path / 'out'), '--name', 'b0']) == 0
+    layouts = ('openmmlab', 'torchvision', 'timm')
+    assert {f.name for f in (tmp_path / 'out').iterdir()} == {
+        f'b0_{layout}{suffix}' for layout in layouts for suffix in ('.pth', '.safetensors')
+    }
+    assert "else it is timm's tf_efficientnet, which has the same names" in capsys.readouterr().out
+    path = str(tmp_path / 'out/b0_timm.safetensors')
+    theirs = timm.create_model('tf_efficientnet_b0', num_classes=0, checkpoint_path=path).eval()
+    net.eval()
+    images = torch.randn(1, 3, 40, 40)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs.forward_features(images), net(images)[0])
+    model = efficientnet_b0(weights=None)
+    found = model.load_state_dict(load_file(tmp_path / 'out/b0_torchvision.safetensors'), strict=False)
+    assert (found.missing_keys, found.unexpected_keys) == (['classifier.1.weight', 'classifier.1.bias'], [])
+    args = [str(tmp_path / 'epoch_1.pth'), '--out', str(tmp_path / 'd2'), '--formats', 'detectron2']
+    assert tool.main(args) == 1
+    assert 'has no names in detectron2; give --formats without detectron2' in capsys.readouterr().err

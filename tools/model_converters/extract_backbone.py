@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from histomm.models.card import make_card
+from histomm.models.efficientnet_names import from_mmpretrain, is_mmpretrain
 from histomm.models.weights import (
     FORMATS,
     Backbone,
@@ -22,13 +23,18 @@ from histomm.models.weights import (
     to_detectron2,
 )
 
+ARITHMETIC = (
+    "note: trained with conv_cfg=None and eps=1e-5 in its config, this is torchvision's and timm's efficientnet; else "
+    "it is timm's tf_efficientnet, which has the same names"
+)
+
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', help='checkpoint, or a work directory (its last checkpoint is taken)')
     parser.add_argument('--out', required=True, type=Path, help='folder for the files')
     parser.add_argument('--name', default='backbone', help='file names begin with this')
-    parser.add_argument('--formats', nargs='+', choices=FORMATS, default=list(FORMATS))
+    parser.add_argument('--formats', nargs='+', choices=FORMATS, help='default: all that know such a network')
     parser.add_argument('--prefix', help='where the backbone stands, e.g. teacher.backbone; found if not given')
     parser.add_argument('--key', help='entry of the file that holds the weights, e.g. teacher or ema_state_dict')
     parser.add_argument('--data', help='description of the training data, if the config does not tell')
@@ -39,12 +45,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def rename(backbone: Backbone, layout: str) -> dict[str, Tensor]:
     """Backbone tensors under the names of ``layout``."""
+    if is_mmpretrain(backbone.tensors) and layout in ('torchvision', 'timm'):
+        return from_mmpretrain(backbone.tensors, layout)
     if backbone.naming == 'as is' and layout != 'openmmlab':
         timm = {name.removeprefix('timm_model.'): value for name, value in backbone.tensors.items()}
         if layout == 'timm' and all(name.startswith('timm_model.') for name in backbone.tensors):
             return timm
         raise TransferError(
-            f'the backbone is no ResNet, so its names are known only as they are; leave out --formats {layout}'
+            f'the backbone is no ResNet, so it has no names in {layout}; give --formats without {layout}'
         )
     stem = describe(backbone.tensors)
     if stem and stem.stem == 'deep' and layout != 'openmmlab':
@@ -90,12 +98,16 @@ def main(argv: list[str] | None = None) -> int:
         backbone = find_backbone(state, str(path), args.prefix)
         architecture = str(describe(backbone.tensors) or 'not a ResNet')
         card = make_card(meta, path, architecture, backbone.prefix, args.data, args.mpp, args.licence)
-        renamed = {layout: rename(backbone, layout) for layout in args.formats}
+        efficientnet = is_mmpretrain(backbone.tensors)
+        formats = args.formats or [layout for layout in FORMATS if not (efficientnet and layout == 'detectron2')]
+        renamed = {layout: rename(backbone, layout) for layout in formats}
         args.out.mkdir(parents=True, exist_ok=True)
         print(f'{path}: {architecture} under {backbone.prefix!r}, {len(backbone.tensors)} tensors')
         for layout, tensors in renamed.items():
             for file in write(tensors, card, layout, args.out / f'{args.name}_{layout}'):
                 print(f'{file}: {len(tensors)} tensors, read back and equal')
+        if efficientnet:
+            print(ARITHMETIC)
     except TransferError as error:
         print(f'extract_backbone: {error}', file=sys.stderr)
         return 1
