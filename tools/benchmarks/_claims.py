@@ -133,6 +133,30 @@ TABLE = {
         quick='--side 2048 --copies 4 --tiles 64 --reads 400 --repeats 2',
         takes_device=False,
     ),
+    'feeding': Benchmark(
+        (
+            Claim(
+                'JPEG files beside TIFF files, two views',
+                'JPEG files views to TIFF files, ratio',
+                'TIFF files views, images/s',
+                'JPEG files views, images/s',
+            ),
+            Claim(
+                'slides by neighbourhoods beside TIFF files, two views',
+                'slides by neighbourhoods views to TIFF files, ratio',
+                'TIFF files views, images/s',
+                'slides by neighbourhoods views, images/s',
+            ),
+            Claim(
+                'large JPEG files at reduced scale',
+                'large JPEG files at reduced scale to whole, ratio',
+                'large JPEG files views, images/s',
+                'large JPEG files at reduced scale views, images/s',
+            ),
+        ),
+        quick='--side 1130 --images 16 --repeats 2',
+        takes_device=False,
+    ),
     'tiling': Benchmark(
         (
             Claim(

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from histomm.datasets.transforms.base import RandomTransform
-from histomm.datasets.transforms.resizing import INTERPOLATIONS, resize, resize_labels, resize_part
+from histomm.datasets.transforms.resizing import INTERPOLATIONS, resize, resize_labels
 from histomm.registry import TRANSFORMS
 
 
@@ -131,11 +131,15 @@ class RandomResizedCrop(RandomTransform):
         return results
 
     def _crop_reduced(self, results: dict, rectangle: tuple[int, int, int, int], reduction: int) -> dict:
-        """Crop an image that was decoded at 1/``reduction`` of its size by a rectangle of the whole one."""
+        """Crop an image that was decoded at 1/``reduction`` of its size by a rectangle of the whole one.
+
+        Edges go to the nearest pixel that was decoded, which is at most half a pixel of the view away: the crop is at
+        least as large as the view.
+        """
         top, left, h, w = rectangle
         results['crop_box'] = tuple(map(float, (left, top, left + w, top + h)))
-        box = tuple(edge / reduction for edge in results['crop_box'])
-        results['img'] = resize_part(results['img'], box, self.size, self.interpolation)
+        x1, y1, x2, y2 = (math.floor(edge / reduction + 0.5) for edge in results['crop_box'])
+        results['img'] = resize(results['img'][y1:y2, x1:x2], self.size, self.interpolation)
         results['img_shape'] = self.size
         return results
 

@@ -185,8 +185,9 @@ class LoadPatch(BaseTransform):
             flat views.
         reduce: Leave it to ``MultiView``, which must come next, to decode JPEG files at half, a quarter or an eighth of
             their size, where all views begin with ``RandomResizedCrop`` and each crop stays at least as large as its
-            view. Boxes and ``ori_shape`` are those of the whole image, exactly; pixels differ a little, as an image
-            that was reduced in two steps. Files of other kinds are decoded as a whole.
+            view. Boxes and ``ori_shape`` are those of the whole image, exactly; pixels differ a little, as those of
+            an image that was reduced in two steps, and by up to half a pixel of the view in place. Files of other kinds
+            are decoded as a whole.
 
     Raises:
         UnreadableImageError: see :func:`read_image`, or the image is smaller than ``min_size``.

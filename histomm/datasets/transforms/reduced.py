@@ -2,7 +2,8 @@
 
 The crops are drawn first, in pixels of the whole image and with the draws that they have anyway, so that the geometry
 of the views is the same. Then one reduction serves all views of the image: the largest that leaves every crop at least
-as large as its view, so that nothing is enlarged that would not be otherwise.
+as large as its view, so that nothing is enlarged that would not be otherwise. What is seen may lie up to half a pixel
+of the view beside its box.
 """
 
 from collections.abc import Callable, Sequence

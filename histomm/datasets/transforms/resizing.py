@@ -1,11 +1,8 @@
 """Images and label maps in another size."""
 
-import math
-
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional
 
 INTERPOLATIONS = ('bilinear', 'bicubic')
@@ -40,23 +37,3 @@ def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     OpenCV's plain nearest neighbour takes the one under the upper left corner, which shifts the map against the image.
     """
     return cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-def resize_part(
-    image: np.ndarray, box: tuple[float, float, float, float], size: tuple[int, int], interpolation: str = 'bilinear'
-) -> np.ndarray:
-    """A rectangle of an image, which may begin and end within pixels, resized as :func:`resize` does.
-
-    Args:
-        image: (H, W, 3) uint8.
-        box: (x1, y1, x2, y2) in pixels of the image.
-        size: (height, width) of the result.
-        interpolation: 'bilinear' or 'bicubic'.
-    """
-    x1, y1, x2, y2 = box
-    left, top = math.floor(x1), math.floor(y1)
-    part = image[top : math.ceil(y2), left : math.ceil(x2)]
-    if all(float(edge).is_integer() for edge in box):
-        return resize(part, size, interpolation)
-    within = (x1 - left, y1 - top, x2 - left, y2 - top)
-    return np.array(Image.fromarray(part).resize(size[::-1], Image.Resampling[interpolation.upper()], within))
