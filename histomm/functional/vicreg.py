@@ -6,6 +6,8 @@ the N rows of each place and averaged over places, as VICRegL does with the cell
 All is reckoned in float32, or float64 if given so, also under autocast.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -19,12 +21,21 @@ def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _centred(x: Tensor) -> tuple[Tensor, int]:
-    """Rows less their mean, and what the sums of their products are divided by: N − 1, but 1 for a single row."""
+class _Spread(NamedTuple):
+    """Rows less their mean, their variance over the rows, and what that was divided by."""
+
+    centred: Tensor
+    variance: Tensor
+    divisor: int
+
+
+def _spread(x: Tensor) -> _Spread:
+    """Of (N, ..., C), N > 0: sums of products are divided by N − 1, but by 1 for a single row."""
     if x.ndim < 2:
         raise ValueError(f'x has shape {tuple(x.shape)}, expected (N, ..., C)')
-    x = _wide(x)
-    return x - x.mean(0, keepdim=True), max(len(x) - 1, 1)
+    x, divisor = _wide(x), max(len(x) - 1, 1)
+    centred = x - x.mean(0, keepdim=True)
+    return _Spread(centred, centred.square().sum(0) / divisor, divisor)
 
 
 def vicreg_invariance(x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -69,11 +80,11 @@ def vicreg_variance(x: Tensor) -> Tensor:
     Raises:
         ValueError: if ``x`` has less than two dimensions.
     """
-    if not x.numel():
-        return _wide(x).sum()
-    centred, divisor = _centred(x)
-    deviation = (centred.square().sum(0) / divisor + EPS).sqrt()
-    return (1 - deviation).relu().mean()
+    return _variance_term(_spread(x)) if x.numel() else _wide(x).sum()
+
+
+def _variance_term(spread: _Spread) -> Tensor:
+    return (1 - (spread.variance + EPS).sqrt()).relu().mean()
 
 
 def vicreg_covariance(x: Tensor) -> Tensor:
@@ -88,14 +99,26 @@ def vicreg_covariance(x: Tensor) -> Tensor:
     Raises:
         ValueError: if ``x`` has less than two dimensions.
     """
-    if not x.numel():
-        return _wide(x).sum()
-    centred, divisor = _centred(x)
-    places = centred.reshape(len(x), -1, x.shape[-1]).transpose(0, 1)
-    with torch.autocast(x.device.type, enabled=False):
-        covariance = places.mT @ places / divisor
-    itself = torch.eye(x.shape[-1], dtype=torch.bool, device=x.device)
-    return covariance.masked_fill(itself, 0).square().sum((1, 2)).mean() / x.shape[-1]
+    return _covariance_term(_spread(x)) if x.numel() else _wide(x).sum()
+
+
+def _covariance_term(spread: _Spread) -> Tensor:
+    """From products of channels (C×C) or, where rows are few, of rows (N×N): ‖XᵀX‖² = ‖XXᵀ‖².
+
+    The squares of the diagonal, the variances, are then taken off the sum. Little is lost by that: the sum is at least
+    the squared trace by the rank, so C / (N − 1) times the diagonal's where channels vary alike.
+    """
+    centred, variance, divisor = spread
+    channels = centred.shape[-1]
+    places = centred.reshape(len(centred), -1, channels).transpose(0, 1)
+    few = 2 * len(centred) <= channels
+    with torch.autocast(centred.device.type, enabled=False):
+        products = (places @ places.mT if few else places.mT @ places) / divisor
+    if few:
+        squares = products.square().sum((1, 2)).mean() - variance.square().sum(-1).mean()
+        return squares.relu() / channels
+    itself = torch.eye(channels, dtype=torch.bool, device=centred.device)
+    return products.masked_fill(itself, 0).square().sum((1, 2)).mean() / channels
 
 
 def vicreg_terms(
@@ -140,6 +163,13 @@ def vicreg_spread(views: list[Tensor], covariance: str = 'sum') -> tuple[Tensor,
         raise ValueError('views is empty, expected at least one set of rows')
     if covariance not in COMBINATIONS:
         raise ValueError(f"covariance is '{covariance}', expected one of {', '.join(COMBINATIONS)}")
-    variances = torch.stack([vicreg_variance(view) for view in views])
-    covariances = torch.stack([vicreg_covariance(view) for view in views])
+    variances, covariances = torch.stack([_both_terms(view) for view in views]).unbind(1)
     return variances.mean(), covariances.sum() if covariance == 'sum' else covariances.mean()
+
+
+def _both_terms(x: Tensor) -> Tensor:
+    """(2,) variance and covariance of one set of rows, centred once for both."""
+    if not x.numel():
+        return _wide(x).sum().expand(2)
+    spread = _spread(x)
+    return torch.stack([_variance_term(spread), _covariance_term(spread)])

@@ -189,3 +189,25 @@ def test_weight_is_a_constant():
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('shape', [(2, 40), (9, 18), (9, 17), (30, 8), (6, 5, 64), (1, 12)])
+def test_covariance_of_few_and_of_many_rows(shape, dtype):
+    """Products of rows and products of channels say the same, with gradient."""
+    x = (torch.randn(*shape, dtype=dtype) * torch.linspace(0.1, 2, shape[-1], dtype=dtype)).requires_grad_()
+    centred = x - x.mean(0)
+    written_out = torch.einsum('n...c,n...d->...cd', centred, centred) / max(len(x) - 1, 1)
+    apart = written_out - torch.diag_embed(written_out.diagonal(dim1=-2, dim2=-1))
+    expected = apart.square().sum((-2, -1)).mean() / shape[-1]
+    found = vicreg_covariance(x)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(value, x)[0] for value in (found, expected)))
+
+
+def test_covariance_of_dead_channels_is_not_below_zero():
+    """One channel varies: the sum of squares is that of the diagonal, and rounding may fall to either side."""
+    x = torch.zeros(50, 5, 300)
+    x[..., 7] = torch.randn(50, 5) * 30
+    for rows in x.split(1, dim=1):
+        assert 0 <= vicreg_covariance(rows.squeeze(1)).item() < 1e-2
