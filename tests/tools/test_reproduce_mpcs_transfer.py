@@ -4,11 +4,13 @@ import re
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.models import ResNet
+from PIL import Image
 from recipe_runs import run_stages
 from tool_modules import REPO, load_tool
 
-from histomm.engine.reproduce import RecipeError, check_data, make_plan, read_recipe
+from histomm.engine.reproduce import RecipeError, check_data, make_plan, read_recipe, with_pictures
 from histomm.engine.reproduce.check import merged_config
 from histomm.engine.reproduce.plan import ancestors
 
@@ -161,6 +163,26 @@ def test_linear_evaluation_shares_all_but_the_training():
     assert linear.to_dict() == tuned.to_dict()
 
 
+@pytest.mark.parametrize(('number', 'column'), [(7, 'Image test'), (9, 'Accuracy')])
+def test_pictures_look_into_the_fine_tuned_classifiers_at_the_published_size(number, column):
+    plan = with_pictures(make_plan(recipe(number), seeds=2))
+    (drawing,) = plan.drawings
+    words = plan.runs[drawing.folder].args
+    models = [words[i + 1 : i + 4] for i, word in enumerate(words) if word == '--model']
+    labels = [row.removeprefix('MPCS, ') for row in plan.rows()]
+    assert [label for label, _, _ in models] == [label if label == 'ImageNet' else f'{label} pairs' for label in labels]
+    for row, (_, config, checkpoint) in zip(plan.rows(), models, strict=True):
+        tested = plan.runs[plan.cells[row, column][0]]
+        assert (tested.target, tested.args[0]) == (config, checkpoint)
+        assert words[0] == tested.options['test_dataloader.dataset.list_file']
+    cfg = Config.fromfile(str(REPO / config))
+    settings = words[words.index('--cfg-options') + 1 : words.index('--model')]
+    changed = Config(cfg.to_dict())
+    changed.merge_from_dict({name: int(value) for name, value in (setting.split('=') for setting in settings)})
+    assert changed.to_dict() == cfg.to_dict()
+    assert not with_pictures(make_plan(recipe(8), seeds=1)).drawings, 'its picture is that of the table'
+
+
 def test_weights_of_imagenet_that_are_not_there_are_told(tmp_path):
     plan = make_plan(recipe(7), seeds=1, rows=('ImageNet',))
     (tmp_path / 'BACH').mkdir()
@@ -186,7 +208,7 @@ def test_cells_run_whole(tmp_path, monkeypatch):
     assert (tmp_path / tested.removeprefix('test/') / 'best_classification_macro_f1_epoch_1.pth').is_file()
 
     cell = make_plan(recipe(8, 'smoke', **weights), rows=('Ordered, 5 %',))
-    plan = make_plan(recipe(7, 'smoke', **weights, labels='train_1_each'), **row)
+    plan = with_pictures(make_plan(recipe(7, 'smoke', **weights, labels='train_1_each'), **row))
     assert {folder: plan.runs.get(folder) for folder in cell.runs} == cell.runs
     for folder in found:
         plan.runs.pop(folder, None)
@@ -194,6 +216,9 @@ def test_cells_run_whole(tmp_path, monkeypatch):
     for table in (plan, cell):
         for (_, column), (folder,) in table.cells.items():
             assert 0 <= found[folder][table.recipe.columns[column].metric] <= 1
+    (look,) = (tmp_path / drawing.folder / 'picture.png' for drawing in plan.drawings)
+    with Image.open(look) as picture:
+        assert len(picture.convert('RGB').resize((64, 64)).getcolors(4096)) > 50
     (log,) = (tmp_path / 'finetune/bach-patches').rglob('*.log')
     assert re.search(r'mpcs_r50_breakhis_ordered/all: \d+ tensors are in ResNet', log.read_text())
 
