@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from benchmark_claims import require_claims
 
 
 def test_benchmark_runs_small(repo, monkeypatch, capsys, tmp_path):
@@ -27,3 +28,4 @@ def test_benchmark_runs_small(repo, monkeypatch, capsys, tmp_path):
     results = json.loads((tmp_path / 'out.json').read_text())['results']
     assert results['views pipeline to pipeline, ratio'] == {'low': 1, 'median': 1, 'high': 1}
     assert {f'views {name}, views/s' for name in ('pipeline', 'draws', 'torch', 'kornia')} <= set(results)
+    require_claims('device_views', tmp_path / 'out.json')

@@ -82,6 +82,18 @@ TABLE = {
         quick='--images 8 --repeats 3',
         takes_device=False,
     ),
+    'device_views': Benchmark(
+        (
+            Claim(
+                'views of a batch on the device to those of one core',
+                'views torch to pipeline, ratio',
+                'views pipeline, views/s',
+                'views torch, views/s',
+            ),
+        ),
+        full='--paths torch',
+        quick='--paths torch --batch 4 --size 96 --repeats 2',
+    ),
     'matching': Benchmark(
         (
             _matching('28 x 28 cells forward', 'ms', '>= 10'),
