@@ -118,5 +118,8 @@ def _move(pipeline: list) -> list:
             f'train_dataloader.dataset.pipeline is {names}, expected it to end in histomm.MultiView and '
             'histomm.PackViews'
         )
+    for step in pipeline:
+        if step.type == 'histomm.LoadPatch':
+            step.pop('reduce', None)  # which leaves decoding to MultiView
     pipeline[-2].type, pipeline[-1].type = 'histomm.DrawViews', 'histomm.PackDraws'
     return pipeline[-2].views

@@ -1,4 +1,4 @@
-"""How long the views of a few samples take in the pipeline, and on the device."""
+"""How long a few samples and their views take in the pipeline, and on the device."""
 
 import copy
 import os
@@ -22,12 +22,12 @@ _REPEATS = 3
 
 
 class ViewTimes(NamedTuple):
-    """Seconds for all views of one image, whose reading counts in neither place.
+    """Seconds for all views of one image, from the file on.
 
     Attributes:
-        pipeline: Of one core, for the views of the pipeline.
-        draws: Of one core, for the draws of views on the device.
-        device: Of the device, for the views.
+        pipeline: Of one core, to read the image and make its views.
+        draws: Of one core, to read the image and draw for its views.
+        device: Of the device, to make them.
         workers: How many cores make images ready at the same time.
     """
 
@@ -43,11 +43,10 @@ class ViewTimes(NamedTuple):
 
     def text(self, device: str) -> str:
         """What was measured, in words."""
-        ms = (f'{1e3 * seconds:.2f} ms' for seconds in (self.pipeline, self.draws, self.device))
-        pipeline, draws, made = ms
+        pipeline, draws, made = (f'{1e3 * seconds:.2f} ms' for seconds in self[:3])
         return (
-            f'the views of an image take {pipeline} in the pipeline, or {draws} to draw there and {made} to make on '
-            f'{device}, with {self.workers} worker{"s" * (self.workers > 1)}'
+            f'an image and its views take {pipeline} in the pipeline, or {draws} to read and draw there and {made} to '
+            f'make on {device}, with {self.workers} worker{"s" * (self.workers > 1)}'
         )
 
 
@@ -60,37 +59,25 @@ def time_views(cfg: Config, placed: ConfigDict, device: str) -> ViewTimes:
         device: Where the model will be.
     """
     with preserved_randomness(), DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
-        samples = _samples(cfg.train_dataloader.dataset)
-        make, draw = (
-            Compose(_last_steps(loader.dataset)) for loader in (cfg.train_dataloader, placed.train_dataloader)
-        )
+        making = DATASETS.build(_innermost(cfg.train_dataloader.dataset))
+        drawing = copy.copy(making)
+        drawing.pipeline = Compose(_innermost(placed.train_dataloader.dataset).pipeline)
         preprocessor: nn.Module = MODELS.build(placed.model.data_preprocessor).to(device)
-        count = len(samples) if device == 'cpu' else placed.train_dataloader.batch_size
-        drawn = [draw(dict(sample)) for sample in samples]
+        numbers = range(min(_SAMPLES, len(making)))
+        pipeline = _shortest(lambda: [making[SampleIndex(number)] for number in numbers]) / len(numbers)
+        draws = _shortest(lambda: [drawing[SampleIndex(number)] for number in numbers]) / len(numbers)
+        drawn = [drawing[SampleIndex(number)] for number in numbers]
+        count = len(drawn) if device == 'cpu' else placed.train_dataloader.batch_size
         batch = pad_collate([drawn[number % len(drawn)] for number in range(count)])
-        pipeline = _shortest(lambda: [make(dict(sample)) for sample in samples]) / len(samples)
-        draws = _shortest(lambda: [draw(dict(sample)) for sample in samples]) / len(samples)
         on_device = _shortest(lambda: preprocessor(batch, True), device) / count
     return ViewTimes(pipeline, draws, on_device, _workers(cfg.train_dataloader.num_workers))
 
 
 def _innermost(dataset: ConfigDict) -> ConfigDict:
+    """The data set that a wrapper wraps, or the first of them."""
     while 'pipeline' not in dataset:
         dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
     return dataset
-
-
-def _last_steps(dataset: ConfigDict) -> list[dict]:
-    """Transforms that make views or draw them, and pack."""
-    return _innermost(dataset).pipeline[-2:]
-
-
-def _samples(dataset: ConfigDict) -> list[dict]:
-    """The first samples, read and ready for their views."""
-    dataset = copy.deepcopy(_innermost(dataset))
-    dataset.pipeline = dataset.pipeline[:-2]
-    built = DATASETS.build(dataset)
-    return [built[SampleIndex(number)] for number in range(min(_SAMPLES, len(built)))]
 
 
 def _shortest(run: Callable[[], object], device: str = 'cpu') -> float:

@@ -68,6 +68,12 @@ def test_options_reach_the_preprocessor():
     assert cfg.views_on == dict(place='device', chunk_size=8)
 
 
+def test_whole_images_are_decoded():
+    cfg = config(**{'views_on': 'device', 'train_dataloader.dataset.pipeline.0.reduce': True})
+    place_views(cfg)
+    assert cfg.train_dataloader.dataset.pipeline[0] == dict(type='histomm.LoadPatch')
+
+
 def test_views_of_wrapped_data_sets_move():
     cfg = config(views_on='device')
     inner = cfg.train_dataloader.dataset
@@ -133,13 +139,16 @@ def test_an_unknown_place_is_refused():
 def test_a_trial_chooses(patches, tmp_path, capsys):
     """On this machine whichever is faster; here only that both are timed, and that the config says what was taken."""
     cfg = small_config(PLM, tmp_path, pretraining_options(patches, samples=3) | dict(views_on='auto'))
+    cfg.train_dataloader.dataset = ConfigDict(type='RepeatDataset', times=2, dataset=cfg.train_dataloader.dataset)
     place_views(cfg)
+    cfg.train_dataloader.dataset = cfg.train_dataloader.dataset.dataset
     assert cfg.views_on in ('cpu', 'device')
     moved = cfg.views_on == 'device'
     assert (kinds(cfg) == DEVICE) == moved
     printed = capsys.readouterr().out
     assert (
-        f"views_on 'auto': the views are made {'on the device' if moved else 'by the pipeline'}; the views" in printed
+        f"views_on 'auto': the views are made {'on the device' if moved else 'by the pipeline'}; an image and its"
+        in printed
     )
     assert 'with 1 worker' in printed
 

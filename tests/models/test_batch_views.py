@@ -131,6 +131,16 @@ def test_images_are_normalised_as_ever(images):
     assert not model.state_dict()
 
 
+def test_mixed_precision_of_the_model_changes_nothing(images):
+    views = [dict(pipeline=[CROP, dict(type='histomm.ColorJitter')])]
+    draw, pack = DrawViews(views), PackDraws()
+    batch = pad_collate([pack(draw(sample)) for sample in samples(images, 3)])
+    model = BatchViews(views)
+    expected = model(batch)['inputs'][0]
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert torch.equal(model(batch)['inputs'][0], expected)
+
+
 def test_batches_without_draws_are_only_normalised():
     batch = dict(inputs=[torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)])
     found, expected = BatchViews([dict(pipeline=[CROP])])(batch), ViewDataPreprocessor()(batch)

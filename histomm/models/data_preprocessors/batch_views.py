@@ -79,7 +79,9 @@ class BatchViews(ViewDataPreprocessor):
                 f'{expected}; give it the list of views of histomm.DrawViews'
             )
         images = self._images(data['inputs'])
-        made = [self._view(images, rows, view) for rows, view in zip(draws, self.views, strict=True)]
+        # mixed precision of the model would round the weights of crops to a hundredth
+        with torch.autocast(images.device.type, enabled=False):
+            made = [self._view(images, rows, view) for rows, view in zip(draws, self.views, strict=True)]
         return super().forward(dict(inputs=made, data_samples=data.get('data_samples')), training)
 
     def _images(self, images: Tensor | Sequence[Tensor]) -> Tensor:
