@@ -10,13 +10,14 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 
 from histomm.config_file import read_config, require_libraries
 from histomm.engine.hooks.empty_epoch import require_batches
-from histomm.engine.speed import compile_modules, in_memory_format
+from histomm.engine.speed import compile_modules, in_memory_format, keep_own_form
 from histomm.engine.view_placement import place_views
 
 
@@ -86,11 +87,12 @@ def _drop_hooks_turned_off(cfg: Config) -> None:
 
 
 class _Runner(Runner):
-    """mmengine's runner, with a word on epochs without a batch and two ways to be faster.
+    """mmengine's runner, with a word on epochs without a batch and what makes steps faster.
 
     Schedules counted in iterations cannot be built for epochs that have none, which it says itself. The model takes the
-    memory format of its images. ``compile`` of the config compiles parts of the model instead of the whole of
-    ``train_step``, which torch cuts at data samples, queues and the optimiser.
+    memory format of its images. A resumed optimiser keeps the form that the config gives it. ``compile`` of the config
+    compiles parts of the model instead of the whole of ``train_step``, which torch cuts at data samples, queues and the
+    optimiser.
     """
 
     def build_model(self, model: Any) -> nn.Module:
@@ -99,6 +101,12 @@ class _Runner(Runner):
     def build_param_scheduler(self, scheduler: Any) -> Any:
         require_batches(self)
         return super().build_param_scheduler(scheduler)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        wrapper = super().build_optim_wrapper(optim_wrapper)
+        if isinstance(wrapper, OptimWrapper):
+            keep_own_form(wrapper.optimizer)
+        return wrapper
 
     def _maybe_compile(self, target: str) -> None:
         found = compile_modules(self.model, self.cfg.get('compile'))

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from torch import nn
+from torch.optim import Optimizer
 
 FUSED = ('SGD', 'Adam', 'AdamW', 'Adagrad')
 """Optimisers of torch with a fused form."""
@@ -85,6 +86,16 @@ def in_memory_format(model: nn.Module) -> nn.Module:
     """
     images = getattr(getattr(model, 'data_preprocessor', None), 'memory_format', torch.contiguous_format)
     return model.to(memory_format=images) if images is torch.channels_last else model
+
+
+def keep_own_form(optimizer: Optimizer) -> None:
+    """Let an optimiser that goes on from a checkpoint stay fused, or not; torch would take the checkpoint's form."""
+    own = {name: optimizer.defaults[name] for name in ('fused', 'foreach') if name in optimizer.defaults}
+
+    def replace(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        return dict(state, param_groups=[group | own for group in state['param_groups']])
+
+    optimizer.register_load_state_dict_pre_hook(replace)
 
 
 def compile_modules(model: nn.Module, options: bool | dict[str, Any] | None) -> list[str]:

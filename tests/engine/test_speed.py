@@ -1,6 +1,7 @@
 """Switches for speed: what they set in configs, what they refuse, and that a compiled run is the plain run."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from small_runs import REPO
 from histomm.config_file import read_config
 from histomm.engine import LARS, AutocastOptimWrapper
 from histomm.engine.launch import build_runner
-from histomm.engine.speed import SWITCHES
+from histomm.engine.speed import SWITCHES, keep_own_form
 
 FAMILIES = [
     'plm/moco_plm_r18_nct.py', 'plm/byol_plm_r18_nct.py', 'plm/concl_plm_r18_nct.py', 'plm/vicregl_plm_r18_nct.py',
@@ -89,6 +90,25 @@ def test_a_compiled_run_is_the_plain_run(tmp_path):
         resumed.train()
         found = weights(tmp_path / f'{name}_resumed', 2)['state_dict']
         torch.testing.assert_close(found, states['plain']['state_dict'], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('fused', [True, False])
+def test_a_resumed_optimiser_keeps_its_own_form(fused):
+    """And goes on as the one that was saved would."""
+    weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    saved = torch.optim.AdamW(weights[:1], lr=0.1, fused=not fused)
+    resumed = torch.optim.AdamW(weights[1:], lr=0.5, fused=fused)
+    keep_own_form(resumed)
+    weights[0].grad = torch.tensor([1.0, -2.0, 0.5])
+    saved.step()
+    weights[1].data.copy_(weights[0].data)
+    resumed.load_state_dict(deepcopy(saved.state_dict()))
+    assert [(group['fused'], group['lr']) for group in resumed.param_groups] == [(fused, 0.1)]
+    assert saved.param_groups[0]['fused'] is not fused
+    for weight, optimizer in zip(weights, (saved, resumed), strict=True):
+        weight.grad = torch.tensor([0.3, 0.1, -0.2])
+        optimizer.step()
+    torch.testing.assert_close(weights[0], weights[1])
 
 
 def test_lars_and_the_autocast_wrapper_are_found_by_their_names():

@@ -211,3 +211,24 @@ def test_testing_needs_a_checkpoint_and_test_data(tools, tmp_path):
     (tmp_path / 'some.pth').touch()
     with pytest.raises(SystemExit, match='no test_dataloader'):
         tools['test'].main([str(CONFIG), str(tmp_path / 'some.pth')])
+
+
+def test_runs_with_switches_go_on_without_and_give_backbones(tools, patches, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = pretraining_options(patches, batch_size=4, epochs=1, samples=4) | {'default_hooks.knn': None}
+    switches = ['--amp', '--channels-last', '--fused']
+    tools['train'].main(command('run', options, *switches)[2:])
+    first = final_state(tmp_path / 'run', 1)
+    weight = first[0]['key_encoder.module.backbone.conv1.weight']
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    extract = load_tool('tools/model_converters/extract_backbone.py')
+    extract.main(['run', '--out', 'backbone', '--name', 'fast', '--formats', 'torchvision'])
+    weights = torch.load('backbone/fast_torchvision.pth', weights_only=True)['state_dict']
+    assert torch.equal(weights['conv1.weight'], first[0]['backbone.conv1.weight'])
+    assert weights['conv1.weight'].is_contiguous()
+    assert Path('backbone/fast_torchvision.safetensors').is_file()
+    tools['train'].main(command('run', options | {'train_cfg.max_epochs': 2}, '--resume')[2:])
+    second = final_state(tmp_path / 'run', 2)
+    assert list(second[0]) == list(first[0])
+    assert int(second[0]['queue.pointer']) == 8
+    assert not second[1]['param_groups'][0]['fused']
