@@ -61,36 +61,23 @@ def test_scores_are_means_over_magnifications_of_images_and_patients(tool, tmp_p
         return np.full((8, 8, 3), 250 if name.startswith('SOB_B_') != (name in odd) else 20, np.uint8)
 
     tool.features_of.__globals__['read_image'] = picture
-    assert tool.scores(_Knowing(), tmp_path, images, parts, 8) == (1.0, 1.0)
+    assert tool.scores(_Knowing(), tmp_path, images, parts, 8) == (1.0, 1.0, 1.0)
     odd.append('SOB_M_DC-14-95001-400-001.png')
-    ila, pla = tool.scores(_Knowing(), tmp_path, images, parts, 8)
+    ila, pla, auc = tool.scores(_Knowing(), tmp_path, images, parts, 8)
     assert ila == pytest.approx(1 - 1 / 82 / 4)
     # 14-95001 has two folders, so one of its two images at 400X is right
     assert pla == pytest.approx(1 - 0.5 / 81 / 4)
+    # one of the malignant images has the score of the benign ones
+    assert auc == pytest.approx(1 - 0.5 / sum('SOB_M' in path for path in parts[2]))
 
 
 def test_it_runs_small(repo, monkeypatch, capsys, tmp_path):
     script = repo / 'tools/benchmarks/magnification_pairs.py'
-    words = [
-        '--places',
-        '40',
-        '--seeds',
-        '1',
-        '--steps',
-        '2',
-        '--batch',
-        '4',
-        '--height',
-        '48',
-        '--size',
-        '32',
-        '--channels',
-        '4',
-    ]
-    monkeypatch.setattr(sys, 'argv', [str(script), *words, '--markdown', str(tmp_path / 'out.md')])
+    sizes = '--places 40 --seeds 1 --steps 2 --batch 4 --height 48 --size 32 --channels 4'
+    monkeypatch.setattr(sys, 'argv', [str(script), *sizes.split(), '--markdown', str(tmp_path / 'out.md')])
     monkeypatch.syspath_prepend(str(script.parent))
     runpy.run_path(str(script), run_name='__main__')
     printed = capsys.readouterr().out
-    rows = re.findall(r'^\| (.+?) \| ([\d.]+) ± 0\.0 \| ([\d.]+) ± 0\.0 \|$', printed, re.M)
+    rows = re.findall(r'^\| (.+?) \| ([\d.]+) ± 0\.0 \| ([\d.]+) ± 0\.0 \| ([\d.]+) ± 0\.0 \|$', printed, re.M)
     assert [row[0] for row in rows] == ['random start', 'SimCLR', 'MPCS, ordered pairs']
     assert (tmp_path / 'out.md').read_text().strip() in printed

@@ -5,8 +5,9 @@
 
 Network with its projector, grey levels from 0 to 1, optimiser, number of steps and samples of a step are the same;
 pairs, augmentation and temperature are those of configs/mpcs/mpcs_r50_breakhis_ordered.py and
-configs/simclr/simclr_r18_patches.py. Seed k pre-trains on train_60 of
-fold k; a linear probe on the pooled features learns its labels, is chosen on val_20 and tested on test_20.
+configs/simclr/simclr_r18_patches.py. Seed k pre-trains on train_60 of fold k; a linear probe on the pooled features
+learns its labels, is chosen on val_20 by its macro-F1 and tested on test_20. Most pictures are of one class, so that
+accuracy says less than the AUC.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from histomm.datasets.transforms.affine import ResizeWhole
 from histomm.datasets.transforms.loading import read_image
 from histomm.engine.launch import build_runner, load_config
 from histomm.engine.provenance import commit
+from histomm.evaluation.classification import macro_auc
 from histomm.evaluation.patient_folds import draw_folds, fold_lists
 from histomm.evaluation.patient_scores import image_level_accuracy, patient_level_accuracy
 from histomm.evaluation.probes import Rows, linear_probe
@@ -34,6 +36,7 @@ METHODS = {
     'SimCLR': 'simclr/simclr_r18_patches.py',
     'MPCS, ordered pairs': 'mpcs/mpcs_r50_breakhis_ordered.py',
 }
+SCORES = ('ILA', 'PLA', 'AUC')
 SIZE_OF_VIEWS = {
     'SimCLR': 'train_dataloader.dataset.pipeline.1.views.0.pipeline.0.size',
     'MPCS, ordered pairs': 'train_dataloader.dataset.pipeline.1.pipeline.5.size',
@@ -120,8 +123,8 @@ def features_of(backbone: nn.Module, data: Path, paths: list[str], side: int) ->
 
 def scores(
     backbone: nn.Module, data: Path, images: dict[str, BreakHisName], parts: list[list[str]], side: int
-) -> tuple[float, float]:
-    """ILA and PLA of a linear probe, from 0 to 1, as means over magnifications.
+) -> tuple[float, float, float]:
+    """ILA and PLA of a linear probe as means over magnifications, and the AUC of all test images; from 0 to 1.
 
     Args:
         backbone: In evaluation mode.
@@ -133,7 +136,8 @@ def scores(
     features = [features_of(backbone, data, paths, side) for paths in parts]
     labels = [np.array([CLASSES.index(images[path].label) for path in paths]) for paths in parts]
     train, val = (Rows(*both) for both in zip(features[:2], labels[:2], strict=True))
-    correct = linear_probe(train, val, features[2], len(CLASSES)).values.argmax(axis=1) == labels[2]
+    values = linear_probe(train, val, features[2], len(CLASSES)).values
+    correct = values.argmax(axis=1) == labels[2]
     names = [images[path] for path in parts[2]]
     found = []
     for number in MAGNIFICATIONS:
@@ -141,11 +145,11 @@ def scores(
         patients = [name.patient for name, here in zip(names, at, strict=True) if here]
         found.append((image_level_accuracy(correct[at]), patient_level_accuracy(correct[at], patients)))
     ila, pla = np.mean(found, axis=0)
-    return float(ila), float(pla)
+    return float(ila), float(pla), macro_auc(labels[2], values)
 
 
 def compare(data: Path, folder: Path, args: argparse.Namespace) -> dict[str, np.ndarray]:
-    """(seeds, 2) ILA and PLA of each method."""
+    """(seeds, 3) ILA, PLA and AUC of each method."""
     images = find_breakhis(data)
     lists = fold_lists(images, draw_folds({name.folder for name in images.values()}), 'the draw')
     found: dict[str, list] = {method: [] for method in METHODS}
@@ -157,7 +161,8 @@ def compare(data: Path, folder: Path, args: argparse.Namespace) -> dict[str, np.
             work = folder / f'{method.split()[0]}{seed}'
             backbone = pretrained(method, data, listed, seed, work, args)
             both.append(scores(backbone, data, images, parts, args.size))
-            print(f'fold {seed}, {method}: ILA {both[-1][0]:.3f}, PLA {both[-1][1]:.3f}', flush=True)
+            told = ', '.join(f'{name} {value:.3f}' for name, value in zip(SCORES, both[-1], strict=True))
+            print(f'fold {seed}, {method}: {told}', flush=True)
     return {method: np.array(both) for method, both in found.items()}
 
 
@@ -172,12 +177,12 @@ def main(argv: list[str] | None = None) -> None:
     for method, both in found.items():
         mean, deviation = 100 * both.mean(axis=0), 100 * both.std(axis=0, ddof=min(1, len(both) - 1))
         results |= {
-            f'{method} {name}, %': spread((100 * values).tolist())
-            for name, values in zip(('ILA', 'PLA'), both.T, strict=True)
+            f'{method} {name}, %': spread((100 * values).tolist()) for name, values in zip(SCORES, both.T, strict=True)
         }
         lines.append([method, *(f'{m:.1f} ± {d:.1f}' for m, d in zip(mean, deviation, strict=True))])
+    head = ['', *(f'{name} (%)' for name in SCORES)]
     told = f'- Command: `{command()}`\n- Commit: {commit(ROOT)}\n- Mean ± standard deviation of {args.seeds} folds'
-    publish(f'{table(["", "ILA (%)", "PLA (%)"], lines)}\n\n{told}', args, results)
+    publish(f'{table(head, lines)}\n\n{told}', args, results)
 
 
 if __name__ == '__main__':
