@@ -54,7 +54,7 @@ class ViewList(NamedTuple):
 LISTS = {
     'MoCo-v2': ViewList('mocov2/mocov2_r18_nct.py', (224, 224), 1, 'tif'),
     'SimCLR': ViewList('simclr/simclr_r18_patches.py', (224, 224), 1, 'tif'),
-    'MPCS': ViewList('mpcs/mpcs_r50_breakhis_ordered.py', (460, 700), 0.5, 'png'),
+    'MPCS': ViewList('mpcs/mpcs_r50_breakhis_ordered.py', (460, 700), 1, 'png'),
     'DINO': ViewList('dino/dino_vit256-16_patches.py', (256, 256), 0.25, 'tif'),
 }
 

@@ -5,6 +5,7 @@ The functions take and return RGB (H, W, 3) uint8 and leave their input alone. P
 """
 
 import math
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -93,6 +94,12 @@ def adjust_hue(image: np.ndarray, shift: float) -> np.ndarray:
     return turned
 
 
+@lru_cache(511)
+def _turned_hues(steps: int) -> np.ndarray:
+    """Degrees of the 256 hues after a turn by ``steps`` of 255."""
+    return ((_LEVELS + steps) % 256 * (360 / 255)).astype(np.float32)
+
+
 def _turn_hue(image: np.ndarray, shift: float) -> np.ndarray:
     """:func:`adjust_hue` of an image that fits the cache."""
     hsv = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV)
@@ -102,8 +109,7 @@ def _turn_hue(image: np.ndarray, shift: float) -> np.ndarray:
     cv2.max(hue, 0.003, hue)
     below = cv2.convertScaleAbs(hue, alpha=255 / 360, beta=-0.501)
     steps = cv2.max(below, cv2.LUT(above, _EXACT_HUES))
-    turned = ((_LEVELS + int(shift * 255)) % 256 * (360 / 255)).astype(np.float32)
-    cv2.insertChannel(cv2.LUT(steps, turned), hsv, 0)
+    cv2.insertChannel(cv2.LUT(steps, _turned_hues(int(shift * 255))), hsv, 0)
     saturation = cv2.convertScaleAbs(cv2.extractChannel(hsv, 1), alpha=255, beta=_TRUNCATE)
     cv2.insertChannel(np.multiply(saturation, np.float32(1 / 255), dtype=np.float32), hsv, 1)
     return cv2.convertScaleAbs(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
