@@ -83,7 +83,7 @@ class TestDataWait:
         time.sleep(0.05)
         hook.after_val(None)
         hook.before_train_iter(type('Runner', (), dict(message_hub=None)), 0)
-        assert hook._wait < 0.02
+        assert hook._clock.wait < 0.02
 
     def test_window_is_checked(self):
         with pytest.raises(ValueError, match='window is 0'):

@@ -15,9 +15,13 @@ class WaitClock:
 
     Args:
         window: Number of steps that the share is taken over.
+
+    Attributes:
+        wait: Seconds that the running step waited, or the last one that did.
     """
 
     def __init__(self, window: int) -> None:
+        self.wait = 0.0
         self._steps: deque[tuple[float, float]] = deque(maxlen=window)
         self.start()
 
@@ -27,13 +31,13 @@ class WaitClock:
 
     def arrived(self) -> None:
         """The data are there."""
-        self._wait = time.perf_counter() - self._begin
+        self.wait = time.perf_counter() - self._begin
 
     def completed(self) -> None:
         """The step is complete, and the next one waits."""
         begin = self._begin
         self.start()
-        self._steps.append((self._wait, self._begin - begin))
+        self._steps.append((self.wait, self._begin - begin))
 
     def share(self) -> float | None:
         """Percent of the steps' time; None before the first step is complete."""
