@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from histomm import functional
 from histomm.config_file import read_config
 from histomm.datasets import SampleIndex
-from histomm.datasets.transforms import read_image
+from histomm.datasets.transforms import making_views, read_image
 from histomm.functional import ViewGeometry
 from histomm.registry import MODELS
 
@@ -122,7 +122,7 @@ def load_views(cfg: Config, image: str | Path, seed: int = 0, count: int = 2) ->
     if 'pipeline' not in dataset:
         raise ValueError(f'{cfg.filename}: found no train_dataloader.dataset.pipeline; give a pre-training config')
     source = read_image(str(image))
-    packed = Compose(dataset['pipeline'])(dict(img_path=str(image), sample_idx=SampleIndex(0, seed, 0)))
+    packed = Compose(making_views(dataset['pipeline']))(dict(img_path=str(image), sample_idx=SampleIndex(0, seed, 0)))
     samples = packed['data_samples'] if isinstance(packed, dict) else None
     if not isinstance(packed.get('inputs'), list) or len(packed['inputs']) < count or 'crop_box' not in samples:
         raise ValueError(

@@ -12,7 +12,14 @@ from histomm.datasets.transforms.seed import SeedGlobalRandom
 from histomm.datasets.transforms.stain_jitter import HEDJitter, RandStainNA
 from histomm.datasets.transforms.stain_normalize import MacenkoNormalize, ReinhardNormalize
 from histomm.datasets.transforms.tokens import PackTokens, TokenCrop, TokenFlip
-from histomm.datasets.transforms.view_draws import DrawViews, PackDraws, UnsupportedViewError, ViewDraws, view_draws
+from histomm.datasets.transforms.view_draws import (
+    DrawViews,
+    PackDraws,
+    UnsupportedViewError,
+    ViewDraws,
+    making_views,
+    view_draws,
+)
 from histomm.datasets.transforms.views import MultiView, PackViews
 
 __all__ = [
@@ -49,6 +56,7 @@ __all__ = [
     'UnreadableImageError',
     'UnsupportedViewError',
     'ViewDraws',
+    'making_views',
     'read_image',
     'view_draws',
     'view_generator',

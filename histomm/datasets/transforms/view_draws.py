@@ -132,6 +132,12 @@ def view_draws(views: Sequence[dict]) -> list[ViewDraws]:
     return [ViewDraws(steps) for steps in list_pipelines(views)]
 
 
+def making_views(pipeline: Sequence[dict]) -> list[dict]:
+    """Configs of a pipeline that makes the views that this one may only draw; they take the same arguments."""
+    makes = {'histomm.DrawViews': 'histomm.MultiView', 'histomm.PackDraws': 'histomm.PackViews'}
+    return [dict(step, type=makes.get(step['type'], step['type'])) for step in pipeline]
+
+
 @TRANSFORMS.register_module()
 class DrawViews(BaseTransform):
     """Draw what ``MultiView`` would draw, and leave it to ``histomm.BatchViews`` to make the views of a batch.
