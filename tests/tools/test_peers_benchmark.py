@@ -105,6 +105,7 @@ def test_another_momentum_is_refused(folder):
         pair.check()
 
 
+@pytest.mark.filterwarnings('ignore:The function .get_image_size')
 def test_another_picture_is_refused(folder, monkeypatch):
     pytest.importorskip('lightly')
     views = load_tool('tools/benchmarks/_lightly_views.py')
