@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
@@ -104,8 +104,9 @@ class _Runner(Runner):
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         wrapper = super().build_optim_wrapper(optim_wrapper)
-        if isinstance(wrapper, OptimWrapper):
-            keep_own_form(wrapper.optimizer)
+        for part in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]:
+            if isinstance(part, OptimWrapper):
+                keep_own_form(part.optimizer)
         return wrapper
 
     def _maybe_compile(self, target: str) -> None:

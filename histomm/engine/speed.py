@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 FUSED = ('SGD', 'Adam', 'AdamW', 'Adagrad')
@@ -89,13 +89,24 @@ def in_memory_format(model: nn.Module) -> nn.Module:
 
 
 def keep_own_form(optimizer: Optimizer) -> None:
-    """Let an optimiser that goes on from a checkpoint stay fused, or not; torch would take the checkpoint's form."""
+    """Let an optimiser that goes on from a checkpoint stay fused, or not; torch would take the checkpoint's form.
+
+    Its moments also take the memory format of the weights. Fused optimisers need that, and on a CPU do not look: they
+    would add the numbers of a checkpoint in another format to the wrong weights.
+    """
     own = {name: optimizer.defaults[name] for name in ('fused', 'foreach') if name in optimizer.defaults}
 
     def replace(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
         return dict(state, param_groups=[group | own for group in state['param_groups']])
 
+    def lay_out(optimizer: Optimizer) -> None:
+        for weight, state in optimizer.state.items():
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                    state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
+
     optimizer.register_load_state_dict_pre_hook(replace)
+    optimizer.register_load_state_dict_post_hook(lay_out)
 
 
 def compile_modules(model: nn.Module, options: bool | dict[str, Any] | None) -> list[str]:

@@ -24,10 +24,11 @@ def place_views(cfg: Config) -> None:
     ``DrawViews`` and ``PackDraws`` in its place, and :class:`~histomm.models.BatchViews` with the same list of views
     in the model. ``'auto'`` takes the faster of the two in a short trial, and the pipeline where there is no choice. A
     dict gives the place as ``place``, and arguments of ``BatchViews`` beside it. Afterwards the config says which place
-    it was, so that the config in the work directory repeats it.
+    it was, so that the config in the work directory repeats it; views that it has moved stay there.
 
     Raises:
-        ValueError: an unknown place, or ``'device'`` with a pipeline or model that only knows views of the pipeline.
+        ValueError: an unknown place; ``'device'`` with a pipeline or model that only knows views of the pipeline; or
+            ``'cpu'`` with views that were moved before.
     """
     wanted = cfg.get('views_on')
     if wanted is None:
@@ -36,7 +37,15 @@ def place_views(cfg: Config) -> None:
     place = options.pop('place', None)
     if place not in PLACES:
         raise ValueError(f'views_on is {wanted!r}, expected one of {PLACES}, or a dict with one of them as place')
-    if place == 'cpu' or _on_device_already(cfg):
+    if _on_device_already(cfg):
+        if place == 'cpu':
+            raise ValueError(
+                f"views_on is {wanted!r}: found histomm.DrawViews in train_dataloader's pipeline, expected "
+                'histomm.MultiView; train from the config that the run began with'
+            )
+        cfg.model.data_preprocessor.update(options)
+        return
+    if place == 'cpu':
         return
     try:
         placed = on_device(cfg, options)
@@ -69,7 +78,8 @@ def _device_is_faster(cfg: Config, placed: ConfigDict) -> bool:
 
 def _on_device_already(cfg: Config) -> bool:
     """Whether this is the config of a run whose views were moved before."""
-    return (cfg.model.get('data_preprocessor') or {}).get('type') == 'histomm.BatchViews'
+    steps = [step.get('type') for pipeline in _pipelines(cfg.train_dataloader.dataset) for step in pipeline]
+    return 'histomm.DrawViews' in steps
 
 
 def on_device(cfg: Config, options: dict | None = None) -> ConfigDict:

@@ -107,6 +107,12 @@ def test_other_transforms_are_refused(pipeline, message):
         DrawViews([dict(pipeline=pipeline)])
 
 
+def test_images_turned_before_are_refused_as_by_multi_view():
+    for kind in (MultiView, DrawViews):
+        with pytest.raises(ValueError, match=r'RandomResizedCrop: .*already flipped or turned'):
+            kind([dict(pipeline=VIEW)])(next(samples(1)) | dict(hflip=True))
+
+
 def test_a_transform_that_only_looks_like_a_known_one_is_refused():
     class RandomGrayscale(RandomTransform):
         def transform(self, results):

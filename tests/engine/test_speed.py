@@ -25,6 +25,7 @@ FAMILIES = [
     'slpd/slpd_vit4k-xs_nsclc.py', 'autoencoder/autoencoder_r18_patches.py', 'patch_contrast/confnet_mse_patches.py',
 ]  # fmt: skip
 TOKENS = ('hipt', 'slpd')
+FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
 def toy(folder, **options):
@@ -109,6 +110,46 @@ def test_a_resumed_optimiser_keeps_its_own_form(fused):
         weight.grad = torch.tensor([0.3, 0.1, -0.2])
         optimizer.step()
     torch.testing.assert_close(weights[0], weights[1])
+
+
+def trained_on(optimizer_of, source, memory_format, steps):
+    """Weights after ``steps`` more of them in this memory format, and the optimiser."""
+    layer = torch.nn.Conv2d(4, 6, 3).to(memory_format=memory_format)
+    optimizer = optimizer_of(layer.parameters())
+    keep_own_form(optimizer)
+    if source:
+        layer.load_state_dict(source[0].state_dict())
+        optimizer.load_state_dict(source[1].state_dict())
+    else:
+        torch.nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(0))
+        torch.nn.init.zeros_(layer.bias)
+    images = torch.randn(steps, 2, 4, 8, 8, generator=torch.Generator().manual_seed(1 if source else 0))
+    for batch in images:
+        optimizer.zero_grad()
+        layer(batch.contiguous(memory_format=memory_format)).square().mean().backward()
+        optimizer.step()
+    return layer, optimizer
+
+
+@pytest.mark.parametrize('name', ['SGD', 'Adam', 'AdamW', 'Adagrad'])
+@pytest.mark.parametrize('formats', [FORMATS, FORMATS[::-1]])
+def test_a_fused_optimiser_goes_on_in_another_memory_format(name, formats):
+    """With the plain optimiser, that never changes its format, as reference."""
+    momentum = dict(momentum=0.9) if name == 'SGD' else {}
+    first, second = formats
+
+    def plain(weights):
+        return getattr(torch.optim, name)(weights, lr=0.01, **momentum)
+
+    def fused(weights):
+        return getattr(torch.optim, name)(weights, lr=0.01, fused=True, **momentum)
+
+    expected, _ = trained_on(plain, trained_on(plain, None, first, 3), first, 3)
+    found, optimizer = trained_on(fused, trained_on(fused, None, first, 3), second, 3)
+    torch.testing.assert_close(found.weight, expected.weight)
+    moments = [value for value in optimizer.state[found.weight].values() if value.shape == found.weight.shape]
+    assert moments
+    assert all(value.stride() == found.weight.stride() for value in moments)
 
 
 def test_lars_and_the_autocast_wrapper_are_found_by_their_names():

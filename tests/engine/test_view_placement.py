@@ -68,6 +68,18 @@ def test_options_reach_the_preprocessor():
     assert cfg.views_on == dict(place='device', chunk_size=8)
 
 
+def test_views_that_were_moved_stay_on_the_device():
+    """The config in the work directory: its options can be changed, but the pipeline's views are gone."""
+    cfg = config(views_on='device')
+    place_views(cfg)
+    cfg.views_on = dict(place='device', chunk_size=8)
+    place_views(cfg)
+    assert cfg.model.data_preprocessor.chunk_size == 8
+    cfg.views_on = 'cpu'
+    with pytest.raises(ValueError, match=r"views_on is 'cpu': found histomm\.DrawViews in"):
+        place_views(cfg)
+
+
 def test_whole_images_are_decoded():
     cfg = config(**{'views_on': 'device', 'train_dataloader.dataset.pipeline.0.reduce': True})
     place_views(cfg)

@@ -12,7 +12,14 @@ import torch
 from mmcv.transforms import BaseTransform
 
 from histomm.datasets.transforms.base import RandomTransform, view_generator
-from histomm.datasets.transforms.geometric import RandomCrop, RandomFlip, RandomResizedCrop, RandomRotate90, _crop_box
+from histomm.datasets.transforms.geometric import (
+    RandomCrop,
+    RandomFlip,
+    RandomResizedCrop,
+    RandomRotate90,
+    _crop_box,
+    _refuse_turned,
+)
 from histomm.datasets.transforms.photometric import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize
 from histomm.datasets.transforms.views import PackViews, list_pipelines
 from histomm.registry import TRANSFORMS
@@ -95,7 +102,11 @@ class ViewDraws:
         Returns:
             dict: ``crop_box``, ``hflip``, ``vflip`` and ``rot90`` as the transforms would record them, and ``draws``,
             a row of :attr:`columns` numbers.
+
+        Raises:
+            ValueError: the image is already flipped or turned, or too small for the crop.
         """
+        _refuse_turned(type(self.crop).__name__, sample)
         height, width = sample['img'].shape[:2]
         rng = view_generator(sample, number)
         path = (sample.get('img_path', 'the image'),) if isinstance(self.crop, RandomCrop) else ()
