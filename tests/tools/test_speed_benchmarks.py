@@ -94,6 +94,17 @@ def test_whole_runs_are_measured_in_both_precisions(load, monkeypatch, tmp_path,
     assert mixed == pytest.approx(plain, rel=0.05)
 
 
+def test_views_on_the_device_are_no_operations_of_the_step(load, tmp_path):
+    tool = load('train_speed')
+    plain = dict(config='histomm::mocov2/mocov2_r18_nct.py', batch=2, size=32, workers=0, views_on=None)
+    args = argparse.Namespace(**plain, cfg_options={'model.queue_len': 4}, warmup=0, iterations=1, repeats=1)
+    data = tool.draw_files(tmp_path, 2, 64, 'tif')
+    found = []
+    for args.views_on in (None, 'device'):
+        found.append(tool.count_operations(tool.make_config(args, data, tmp_path / f'{args.views_on}', [])))
+    assert found[0] == found[1] > 0
+
+
 def test_stretches_begin_after_the_warm_up(load, monkeypatch):
     meter = load('train_speed').Meter(2, 3, 2, torch.device('cpu'))
     now = iter(range(100))

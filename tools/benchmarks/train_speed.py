@@ -7,8 +7,9 @@
 The runner of ``tools/train.py`` trains a shipped config on a folder of drawn patches, or on that of ``--data``, in
 float32 and then in bfloat16 (``--amp``), each from the same weights and in the same order of images. After some
 iterations of warm-up, times are taken of ``--repeats`` stretches of ``--iterations`` each, between which alone an
-accelerator is waited for; hooks of the config run as in training, kNN and checkpoints left out. Losses of both are
-printed side by side: means of as many iterations as there are lines allow.
+accelerator is waited for; hooks of the config run as in training, kNN and checkpoints left out. One run comes after the
+other, not in turns, so that the ratio wants a machine with nothing else to do. Losses of both are printed side by side:
+means of as many iterations as there are lines allow.
 
 The use of the device is the arithmetic of a step, counted by torch from a step of two images, times images a second, as
 a share of what the device could do in dense bfloat16. Augmentation is not counted.
@@ -146,8 +147,9 @@ def train(cfg: Config, args: argparse.Namespace) -> Meter:
 
 
 def count_operations(cfg: Config) -> float:
-    """Floating-point operations of a training step, for each image."""
+    """Floating-point operations of a training step, for each image; its views are made where they are not counted."""
     cfg = cfg.copy()
+    cfg.views_on = 'cpu'
     cfg.train_dataloader.batch_size = 2
     cfg.train_dataloader.num_workers, cfg.train_dataloader.persistent_workers = 0, False
     cfg.train_cfg.max_iters, cfg.work_dir = 1, f'{cfg.work_dir}_count'
