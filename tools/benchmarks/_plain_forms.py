@@ -106,12 +106,12 @@ def concepts(feat: Tensor, labels: Tensor, reference: Tensor, box: Tensor) -> li
 
 
 def dino(student: Tensor, teacher: Tensor, center: Tensor) -> Tensor:
-    """DINO, algorithm 1: every crop of the student with every other of the teacher, one pair after the other."""
+    """DINO, eq. 3: every crop of the student with every other of the teacher, one pair after the other."""
     total, pairs = 0.0, 0
     for g, target in enumerate(teacher):
+        probabilities = ((target - center) / 0.04).softmax(1)
         for v, view in enumerate(student):
             if g != v:
-                probabilities = ((target - center) / 0.04).softmax(1)
                 total = total - (probabilities * (view / 0.1).log_softmax(1)).sum(1).mean()
                 pairs += 1
     return total / pairs
