@@ -108,7 +108,7 @@ def test_a_real_step_takes_the_batches_of_a_loader(bench, tmp_path):
     sampler = SeededSampler(dataset, seed=0, infinite=True)
     device = torch.device('cpu')
     loader = loading.make_loader(dataset, sampler, 0, 2, device)
-    step = loading.choose_step(None, device, [])()
+    step = loading.choose_step(None, device, [])
     weight = step.model.backbone.conv1.weight
     before = weight.detach().clone()
     step(next(iter(loader)))

@@ -7,11 +7,11 @@ for histomm, as each takes them; histomm also turns maps back to how the source 
 import argparse
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import torch
 from _inputs import make_geometry, normal, with_gradients
 from _pairs import Pair
+from _timing import ROOT
 from lightly.loss import DINOLoss, NTXentLoss, VICRegLLoss, VICRegLoss
 from lightly.models import utils
 from mmengine.config import Config
@@ -26,7 +26,7 @@ from histomm.models.queue import FeatureQueue
 from histomm.models.selfsup.vicreg import VICReg
 from histomm.registry import MODELS
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+CONFIGS = ROOT / 'configs'
 TEMPERATURE, CHANNELS = 0.2, 128
 MATCHES = (20, 4)
 """Pairs of cells that VICRegL keeps of an image: lightly's numbers for its two turns; histomm takes the first alone."""

@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from mmengine.dataset import default_collate
+from step import build
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from histomm.engine.hooks.data_wait import WaitClock
@@ -41,8 +41,6 @@ class TrainingStep:
     """
 
     def __init__(self, device: torch.device, switches: Sequence[str]) -> None:
-        from step import build
-
         method = build('MoCo-v2', {}, device, switches=switches)
         self.device, self.model, self.optim = device, method.model, method.optim
 
@@ -81,6 +79,6 @@ def waits(
     return shares, seconds
 
 
-def choose_step(step_ms: float | None, device: torch.device, switches: Sequence[str]) -> Callable[[], Callable]:
-    """What makes the step: a pause of so many milliseconds, or a real one where none are given."""
-    return partial(pause, step_ms / 1e3) if step_ms is not None else partial(TrainingStep, device, switches)
+def choose_step(step_ms: float | None, device: torch.device, switches: Sequence[str]) -> Callable[[dict], None]:
+    """A pause of so many milliseconds, or a real step where none are given."""
+    return TrainingStep(device, switches) if step_ms is None else pause(step_ms / 1e3)

@@ -5,28 +5,27 @@ The views of a shipped config, of the same images with the same draws, in turns 
     python tools/benchmarks/device_views.py [FOLDER] [--config mocov2/mocov2_r18_nct.py] [--batch 32] [--repeats 5]
     python tools/benchmarks/device_views.py --device cuda --batch 256
 
-Each side begins with decoded images in memory and ends with the normalised batch on the device. ``draws`` is what is
-left to the pipeline when the views are made on the device. The last columns say by how many grey levels a path differs
-from the pipeline.
+The pipeline begins with decoded images in memory; the views of a device begin with the collated batch of images and
+draws in memory. Both end with the normalised batch on the device. ``draws`` is what is left to the loader when the
+views are made on the device, with collation; where no loader works beside the device, its time is to be added. The last
+columns say by how many grey levels a path differs from the pipeline.
 """
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from _timing import add_device_options, add_options, in_turns, provenance, publish, ratios, set_up_device, spread, table
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from torch import Tensor
-from views import chosen_images
+from views import CONFIGS, chosen_images
 
 from histomm.datasets import pad_collate
 from histomm.datasets.samplers import SampleIndex
 from histomm.datasets.transforms import DrawViews, MultiView, PackDraws, PackViews
 from histomm.models import BatchViews, ViewDataPreprocessor
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 PATHS = {'torch': dict(), 'kornia': dict(backend='kornia'), 'compiled': dict(compile=True)}
 PLAIN = dict(mean=(0, 0, 0), std=(1, 1, 1))
 

@@ -22,13 +22,13 @@ import cv2
 import torch
 from _feeding import BASE, FORMS, LARGE, Form, lay_out
 from _loader_wait import choose_step, make_loader, waits
-from _timing import Spread, add_options, in_turns, make_clock, provenance, publish, ratios, spread, table
+from _timing import ROOT, Spread, add_options, in_turns, make_clock, provenance, publish, ratios, spread, table
 from mmengine.config import Config
 from slides import loads
 
 from histomm.engine.speed import SWITCHES
 
-CONFIG = Path(__file__).resolve().parents[2] / 'configs' / '_base_' / 'datasets' / 'nct_two_views.py'
+CONFIG = ROOT / 'configs' / '_base_' / 'datasets' / 'nct_two_views.py'
 
 
 def view_pipeline() -> list[dict]:
@@ -81,7 +81,7 @@ def loader_waits(root: Path, forms: Sequence[Form], args: argparse.Namespace) ->
     for form in forms:
         dataset = form.dataset(root, view_pipeline())
         loader = make_loader(dataset, form.sampler(dataset, infinite=True), args.workers, args.batch, args.device)
-        step = choose_step(args.step_ms, args.device, switches)()
+        step = choose_step(args.step_ms, args.device, switches)
         shares, seconds = waits(loader, step, args.steps, args.repeats)
         share, whole = spread(shares), spread(seconds).scaled(1e3)
         results |= {f'{form.name} wait of a step, %': share, f'{form.name} step with its wait, ms': whole}

@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 from _collectives import Collective, Link, exposed, of_step, sent
 from _processes import Job, run, totals
-from _timing import Spread, add_options, exactly, provenance, publish, ratios, spread, table
+from _timing import ROOT, Spread, add_options, exactly, provenance, publish, ratios, spread, table
 from mmengine.config import Config
-from step import CONFIGS, ROOT
+from step import CONFIGS
 
 MB = 1e6
 WORLD = 2

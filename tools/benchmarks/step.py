@@ -17,13 +17,13 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
 import torch
 from _switches import add_switches, switched_steps
 from _timing import (
+    ROOT,
     Spread,
     add_device_options,
     add_options,
@@ -45,7 +45,6 @@ from histomm.models import dense_branch
 from histomm.models.selfsup.dense_moco import DenseMoCo
 from histomm.registry import MODELS
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {
     'MoCo-v2': 'mocov2/mocov2_r18_nct.py',
     'DenseCL': 'densecl/moco_densecl_r18_nct.py',

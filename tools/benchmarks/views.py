@@ -15,13 +15,12 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from _timing import add_options, in_turns, make_clock, provenance, publish, ratios, spread, table
+from _timing import ROOT, add_options, in_turns, make_clock, provenance, publish, ratios, spread, table
 from _torchvision import torchvision_views, view_lists
 from mmengine.config import Config
 from PIL import Image
@@ -32,7 +31,7 @@ from histomm.datasets.transforms.loading import EXTENSIONS, read_image
 from histomm.models.data_preprocessors import ViewDataPreprocessor
 from histomm.registry import TRANSFORMS
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+CONFIGS = ROOT / 'configs'
 
 
 class ViewList(NamedTuple):
