@@ -1,5 +1,6 @@
 """The benchmark of feeding reads the same pictures in all forms, and reckons waits rightly. Nothing asserts a time."""
 
+import gc
 import itertools
 import sys
 import time
@@ -27,10 +28,12 @@ SMALL = ['--side', '612', '--large', '512', '--images', '2', '--batch', '2', '--
 def bench(repo):
     """Modules of the folder, as when one of them is called as a script."""
     threads = torch.get_num_threads(), cv2.getNumThreads()
+    gc.freeze()  # data sets call gc.collect, which takes half a second with all libraries loaded
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(repo / 'tools' / 'benchmarks'))
         patch.setattr(sys, 'argv', ['feeding.py'])
         yield lambda name: load_tool(f'tools/benchmarks/{name}.py')
+    gc.unfreeze()
     torch.set_num_threads(threads[0])
     cv2.setNumThreads(threads[1])
 

@@ -1,6 +1,7 @@
 """Benchmarks of the switches for speed, of averaged encoders and of whole runs: they compare like with like and run."""
 
 import argparse
+import gc
 import json
 import sys
 from functools import partial
@@ -16,7 +17,9 @@ from tool_modules import load_tool
 def load(repo, monkeypatch):
     monkeypatch.syspath_prepend(str(repo / 'tools' / 'benchmarks'))
     threads = torch.get_num_threads()
+    gc.freeze()  # data sets call gc.collect, which takes half a second with all libraries loaded
     yield lambda name: load_tool(f'tools/benchmarks/{name}.py')
+    gc.unfreeze()
     torch.set_num_threads(threads)
 
 
