@@ -4,6 +4,7 @@ docs/speed.md says what each is for, and how near its results are to those witho
 """
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import torch
@@ -126,11 +127,14 @@ def compile_modules(model: nn.Module, options: bool | dict[str, Any] | None) -> 
         Paths of the parts compiled.
 
     Raises:
-        ValueError: the model has no such part.
+        ValueError: the model has no such part, or ``torch.compile`` no such argument.
     """
     if not options:
         return []
     settings = {} if options is True else dict(options)
+    known = ['modules', *list(signature(torch.compile).parameters)[1:]]
+    if unknown := settings.keys() - set(known):
+        raise ValueError(f'compile has {", ".join(sorted(unknown))}, expected fields among {", ".join(known)}')
     model = model.module if is_model_wrapper(model) else model
     parts = dict(model.named_modules())
     found: list[str] = []

@@ -27,3 +27,8 @@ def test_backbone_and_losses_compiled_give_the_same_steps():
 def test_a_part_that_is_not_there_is_named():
     with pytest.raises(ValueError, match=r"compile: DenseMoCo has no module 'losses', expected paths in .*dense"):
         compile_modules(build(), dict(modules=['losses']))
+
+
+def test_an_argument_that_torch_does_not_know_is_named():
+    with pytest.raises(ValueError, match='compile has target, expected fields among modules, fullgraph, '):
+        compile_modules(build(), dict(target='train_step'))
