@@ -147,16 +147,16 @@ def train(cfg: Config, args: argparse.Namespace) -> Meter:
 
 
 def count_operations(cfg: Config) -> float:
-    """Floating-point operations of a training step, for each image; its views are made where they are not counted."""
+    """Floating-point operations of a training step, for each image, without those of views made on the device."""
     cfg = cfg.copy()
-    cfg.views_on = 'cpu'
     cfg.train_dataloader.batch_size = 2
     cfg.train_dataloader.num_workers, cfg.train_dataloader.persistent_workers = 0, False
     cfg.train_cfg.max_iters, cfg.work_dir = 1, f'{cfg.work_dir}_count'
     runner = build_runner(cfg)
     with FlopCounterMode(display=False) as counter:
         runner.train()
-    return counter.get_total_flops() / 2
+    of_views = counter.get_flop_counts().get(type(runner.model.data_preprocessor).__name__, {})
+    return (counter.get_total_flops() - sum(of_views.values())) / 2
 
 
 def peak_of(device: torch.device, given: float | None) -> float | None:
