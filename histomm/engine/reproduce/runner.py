@@ -94,14 +94,14 @@ class _Session:
             start_fork_server(configs, records.work / 'logs' / 'server.txt')
 
     def loop(self) -> None:
-        """Start what can be started, until nothing is left."""
+        """Start what can be started, until nothing is left; a picture that failed stops nothing else."""
         done = [run.folder for run in self.plan.runs.values() if self.records.finished(run)]
         self.say(f'{len(done)} of {len(self.plan.runs)} stages are finished, {self.total} are to be run')
         self.after()
         launch = self.commands.launch
         while self.due or self.running:
             free = launch.jobs - len(self.running)
-            if free and (launch.keep_going or not self.failed):
+            if free and (launch.keep_going or not self.failed.keys() - self.records.drawn):
                 for run in self._ready()[:free]:
                     self._start(run)
             if not self.running:

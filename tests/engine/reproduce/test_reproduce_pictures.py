@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from histomm.engine.reproduce import RecipeError, StageFailed, script, write_report
+from histomm.engine.reproduce import Launch, RecipeError, StageFailed, script, write_report
 from histomm.engine.reproduce.table import markdown
 
 DRAW = """
@@ -138,6 +138,16 @@ def test_figures_stand_when_a_picture_cannot_be_drawn(drawn):
     assert '| first | 50.0 (n = 1) | 52.3 |' in markdown(plan, records, drawn.work)
     (drawn.repo / 'fail_draw').unlink()
     assert len(drawn.run(seeds=1)[1]) == 3
+
+
+def test_figures_are_made_after_a_picture_has_failed_beside_them(drawn):
+    args = ['--of', '{method}', '{make}/result', '--out', '{out}/picture.png']
+    drawn.recipe['pictures'] = {'Early': OWN | dict(args=args)}
+    (drawn.repo / 'fail_draw').touch()
+    with pytest.raises(StageFailed, match='the stage looks/one ended with status 1'):
+        drawn.run(Launch(jobs=2), rows=('first',), seeds=1)
+    plan, records, _ = drawn.parts(drawn.plan(rows=('first',), seeds=1))
+    assert [run.stage for run in plan.runs.values() if not records.finished(run)] == ['Early']
 
 
 @pytest.mark.parametrize(
