@@ -97,8 +97,11 @@ def documented():
     return [(name, arguments.split()) for name, arguments in lines if name in TINY]
 
 
-def test_every_benchmark_is_documented():
+def test_every_benchmark_is_documented(repo):
     assert {name for name, _ in documented()} == set(TINY)
+    pages = ''.join(page.read_text(encoding='utf-8') for page in (repo / 'docs').glob('*.md'))
+    scripts = {path.stem for path in (repo / 'tools' / 'benchmarks').glob('[!_]*.py')}
+    assert not scripts - set(re.findall(r'tools/benchmarks/(\w+)\.py', pages))
 
 
 @pytest.mark.parametrize(('name', 'arguments'), documented())
