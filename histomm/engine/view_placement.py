@@ -24,14 +24,15 @@ def place_views(cfg: Config) -> None:
     ``DrawViews`` and ``PackDraws`` in its place, and :class:`~histomm.models.BatchViews` with the same list of views
     in the model. ``'auto'`` takes the faster of the two in a short trial, and the pipeline where there is no choice. A
     dict gives the place as ``place``, and arguments of ``BatchViews`` beside it. Afterwards the config says which place
-    it was, so that the config in the work directory repeats it; views that it has moved stay there.
+    it was, so that the config in the work directory repeats it; views that it has moved stay there. A config without
+    training data, such as one that is only tested, has no views to move.
 
     Raises:
         ValueError: an unknown place; ``'device'`` with a pipeline or model that only knows views of the pipeline; or
             ``'cpu'`` with views that were moved before.
     """
     wanted = cfg.get('views_on')
-    if wanted is None:
+    if wanted is None or not cfg.get('train_dataloader'):
         return
     options = dict(wanted) if isinstance(wanted, dict) else dict(place=wanted)
     place = options.pop('place', None)

@@ -37,10 +37,6 @@ class FeatureQueue(nn.Module):
     def __len__(self) -> int:
         return self.rows.shape[0]
 
-    def negatives(self) -> Tensor:
-        """A snapshot (L, C) that a later :meth:`enqueue` leaves untouched, so backward passes stay valid."""
-        return self.rows.clone()
-
     def contrast(
         self,
         anchor: Tensor,

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 from small_runs import REPO, draw_patches, pretraining_options, small_config
 
@@ -140,6 +140,12 @@ def test_what_only_the_pipeline_can_do_stays_there(path, change, message, capsys
     assert cfg.to_dict() == before | dict(views_on='cpu')
     printed = capsys.readouterr().out
     assert re.search(f"views_on 'auto': the views are made by the pipeline, because .*{message}", printed)
+
+
+def test_without_training_data_nothing_is_tried():
+    cfg = Config(dict(views_on='auto', model=dict(type='SimCLR')))
+    place_views(cfg)
+    assert cfg.to_dict() == dict(views_on='auto', model=dict(type='SimCLR'))
 
 
 def test_an_unknown_place_is_refused():

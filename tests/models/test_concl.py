@@ -411,7 +411,7 @@ def _distributed_step(rank):
         # fixed statistics make the encoding of an image independent of the others in its shuffled batch
         model.backbone.eval()
         model.key_encoder.module['backbone'].eval()
-        negatives = model.concept_queue.negatives()
+        negatives = model.concept_queue.rows.clone()
         torch.manual_seed(100)
         losses = model.loss(images, None, geometry)
         with torch.no_grad():

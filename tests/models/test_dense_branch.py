@@ -32,7 +32,7 @@ def test_takes_its_place_beside_an_averaged_encoder():
     query = DenseMaps(branch.neck((feats[0],)), feats[0])
     with torch.no_grad():
         key = DenseMaps(teacher.module['dense_neck']((feats[1],)), feats[1])
-    negatives = branch.queue.negatives()
+    negatives = branch.queue.rows.clone()
     loss, overlap = branch(query, key, geometry, teacher.module['matchers'])
     branch.enqueue(key)
     # with the matrix of areas written out

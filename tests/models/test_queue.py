@@ -29,12 +29,19 @@ def test_starts_with_unit_rows():
     torch.testing.assert_close(FeatureQueue(7, 5).rows.norm(dim=1), torch.ones(7))
 
 
-def test_a_snapshot_outlives_the_next_write():
+def test_a_write_before_the_backward_pass_changes_no_gradient():
     queue = FeatureQueue(4, 2)
-    before = queue.negatives()
-    expected = before.clone()
-    queue.enqueue(torch.tensor([[1.0, 0.0]]))
-    assert torch.equal(before, expected)
+    anchor, positive = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(0)).unbind()
+    gradients = []
+    for write in (False, True):
+        rows = anchor.clone().requires_grad_()
+        loss = queue.contrast(rows, positive, 0.2)
+        if write:
+            queue.enqueue(torch.tensor([[1.0, 0.0]]))
+        loss.backward()
+        gradients.append(rows.grad)
+    assert torch.equal(*gradients)
+    assert gradients[0].abs().sum() > 0
     assert torch.equal(queue.rows[0], torch.tensor([1.0, 0.0]))
 
 
