@@ -259,6 +259,7 @@ def cells(text):
     return text.split(' | ')
 
 
+@pytest.mark.long
 def test_recipes_of_patch_contrast_run_whole(tmp_path):
     for name in ('patch-contrast-table2', 'patch-contrast-table1'):
         ran = finished(reproduce(name, '--smoke', '--work-dir', tmp_path))
@@ -271,6 +272,7 @@ def test_recipes_of_patch_contrast_run_whole(tmp_path):
         assert '\n0 of' not in reproduce(name, '--smoke', '--work-dir', tmp_path)
 
 
+@pytest.mark.long
 def test_plm_recipes_run_whole_and_share_their_stages(tmp_path):
     for number, path in enumerate([TABLE1, TABLE2, LAMBDA]):
         output = reproduce(path.stem, '--smoke', '--work-dir', tmp_path)
