@@ -69,7 +69,7 @@ $(STAMPS)/proved: $(STAMPS)/histomm
 	@echo 'histomm is set up in $(VENV); its compiled ops work' > $@
 
 test: setup
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 8 --cov=histomm --cov-report=term:skip-covered $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 8 --dist worksteal --cov=histomm --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 demo: setup
 	$(PY) tools/demo.py
