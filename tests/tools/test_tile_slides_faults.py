@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from small_slides import break_tile, draw_slide
@@ -53,7 +54,9 @@ def test_goes_on_where_it_was_killed(tool, slides, tmp_path, repo, how, workers)
     command = [sys.executable, str(repo / 'tools/wsi/tile_slides.py'), str(slides), '--out', str(out), *PLAN, *options]
     command += ['--workers', str(workers)]
     pipes = dict(stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    with subprocess.Popen(command, **pipes, start_new_session=True) as process:
+    # a shell starts what runs in its background deaf to SIGINT, and that is inherited
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, **pipes, start_new_session=True, preexec_fn=heard) as process:
         while not [*out.glob('tiles/.*.partial/*')]:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.005)
