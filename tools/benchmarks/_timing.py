@@ -131,8 +131,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return '\n'.join('| ' + ' | '.join(cells) + ' |' for cells in (head, ruler, *rows))
 
 
-def provenance(repeats: int, clock: str, device: torch.device) -> str:
-    """Command, commit, hardware and settings, as a markdown list."""
+def provenance(repeats: int | None, clock: str, device: torch.device) -> str:
+    """What :func:`origin` says, as a markdown list."""
     found = origin(device, repeats, clock)
     found['command'] = f'`{found["command"]}`'
     return '\n'.join(f'- {name.capitalize()}: {value}' for name, value in found.items())

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _timing import Spread, add_options, exactly, make_clock, provenance, publish, ratios, spread, table
+from _timing import Spread, add_options, exactly, make_clock, provenance, publish, spread, table
 from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -189,9 +189,15 @@ def report(meters: dict[str, Meter], args: argparse.Namespace, operations: float
     rows, results = [], {'operations of an image, GFLOP': exactly(operations / 1e9)}
     for name, meter in meters.items():
         used = None if peak is None else speeds[name].scaled(100 * operations / peak)
-        ratio = ratios(meters['float32'].seconds(), meter.seconds())
+        ratio = exactly(speeds[name].median / speeds['float32'].median)
         rows.append(
-            [name, speeds[name].text(0), ratio.text(2), f'{meter.waits.share():.1f}', used.text(1) if used else '–']
+            [
+                name,
+                speeds[name].text(0),
+                f'{ratio.median:.2f}',
+                f'{meter.waits.share():.1f}',
+                used.text(1) if used else '–',
+            ]
         )
         results |= {
             f'{name} training, images/s': speeds[name],
@@ -231,7 +237,11 @@ def main() -> None:
             meters[name] = train(cfg, args)
         operations = count_operations(make_config(args, data, Path(folder, 'operations'), []))
     speeds, results = report(meters, args, operations)
-    publish(f'{speeds}\n\n{curve(meters)}\n\n{provenance(args.repeats, args.clock, args.device)}', args, results)
+    timing = (
+        f'- Timing: wall time of {args.repeats} stretches of {args.iterations} iterations after {args.warmup} that do '
+        'not count, one precision after the other; median (lowest to highest), ratio of the medians'
+    )
+    publish(f'{speeds}\n\n{curve(meters)}\n\n{provenance(None, args.clock, args.device)}\n{timing}', args, results)
 
 
 if __name__ == '__main__':
