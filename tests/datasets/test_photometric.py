@@ -14,17 +14,17 @@ from histomm.datasets.transforms import (
     GaussianBlur,
     RandomGrayscale,
     RandomSolarize,
-    photometric,
+    pixels,
     view_generator,
 )
 from histomm.datasets.transforms.photometric import JITTERS
 
 OPS = {
-    'brightness': (photometric.adjust_brightness, TF.adjust_brightness, (0.0, 2.0)),
-    'contrast': (photometric.adjust_contrast, TF.adjust_contrast, (0.0, 2.0)),
-    'saturation': (photometric.adjust_saturation, TF.adjust_saturation, (0.0, 2.0)),
-    'hue': (photometric.adjust_hue, TF.adjust_hue, (-0.5, 0.5)),
-    'blur': (photometric.gaussian_blur, lambda pil, s: pil.filter(ImageFilter.GaussianBlur(s)), (0.1, 2.0)),
+    'brightness': (pixels.adjust_brightness, TF.adjust_brightness, (0.0, 2.0)),
+    'contrast': (pixels.adjust_contrast, TF.adjust_contrast, (0.0, 2.0)),
+    'saturation': (pixels.adjust_saturation, TF.adjust_saturation, (0.0, 2.0)),
+    'hue': (pixels.adjust_hue, TF.adjust_hue, (-0.5, 0.5)),
+    'blur': (pixels.gaussian_blur, lambda pil, s: pil.filter(ImageFilter.GaussianBlur(s)), (0.1, 2.0)),
 }
 
 
@@ -61,8 +61,8 @@ def test_one_pass_equals_the_formulas_within_one_level(tissues, factor):
 
 def test_hue_of_large_images_is_turned_strip_by_strip(tissue):
     image = np.tile(tissue, (2, 3, 1))[:431, :600]
-    assert image.shape[0] * image.shape[1] > 2 * photometric._STRIP
-    np.testing.assert_array_equal(photometric.adjust_hue(image, 0.13), photometric._turn_hue(image, 0.13))
+    assert image.shape[0] * image.shape[1] > 2 * pixels._STRIP
+    np.testing.assert_array_equal(pixels.adjust_hue(image, 0.13), pixels._turn_hue(image, 0.13))
 
 
 @pytest.mark.parametrize('sigma', [0.1, 0.7, 1.3, 2.0])
@@ -77,14 +77,14 @@ def test_blur_equals_six_plain_passes_within_one_level(tissues, sigma):
         plain = image
         for kernel in (taps, taps, taps, taps.T, taps.T, taps.T):
             plain = cv2.filter2D(plain, -1, kernel, borderType=cv2.BORDER_REPLICATE)
-        difference = np.abs(photometric.gaussian_blur(image, sigma).astype(int) - plain)
+        difference = np.abs(pixels.gaussian_blur(image, sigma).astype(int) - plain)
         assert difference.max() <= 1
         assert difference.mean() < 0.05
 
 
 def test_grey_equals_torchvision(tissues):
     for image in tissues:
-        assert difference(photometric.to_grey(image), TF.rgb_to_grayscale(Image.fromarray(image), 3)) <= 1
+        assert difference(pixels.to_grey(image), TF.rgb_to_grayscale(Image.fromarray(image), 3)) <= 1
 
 
 @pytest.mark.parametrize('threshold', [0, 1, 128, 255, 256])
@@ -93,17 +93,17 @@ def test_solarisation_is_that_of_pillow(threshold):
     image[..., 1] = image[::-1, :, 1]
     before = image.copy()
     expected = ImageOps.solarize(Image.fromarray(image), threshold)
-    np.testing.assert_array_equal(photometric.solarize(image, threshold), np.asarray(expected))
+    np.testing.assert_array_equal(pixels.solarize(image, threshold), np.asarray(expected))
     np.testing.assert_array_equal(image, before)
 
 
 def test_hue_of_all_pure_hues_follows_pillow():
     # Every pixel whose channels are among these has a hue that is a whole number of 1/255 steps.
     levels = np.arange(86)
-    pixels = np.array([[a, b, c] for a in (0, 85) for b in levels for c in (0, 85)], np.uint8)
-    image = np.concatenate([pixels, pixels[:, [1, 0, 2]], pixels[:, [0, 2, 1]]])[None] * np.uint8(3)
+    hues = np.array([[a, b, c] for a in (0, 85) for b in levels for c in (0, 85)], np.uint8)
+    image = np.concatenate([hues, hues[:, [1, 0, 2]], hues[:, [0, 2, 1]]])[None] * np.uint8(3)
     for shift in (0.0, 0.1, -0.3):
-        assert difference(photometric.adjust_hue(image, shift), TF.adjust_hue(Image.fromarray(image), shift)) <= 1
+        assert difference(pixels.adjust_hue(image, shift), TF.adjust_hue(Image.fromarray(image), shift)) <= 1
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 9), (7, 3)])
@@ -115,7 +115,7 @@ def test_tiny_images(size):
 
 def test_constant_image_stays_constant():
     image = np.full((16, 16, 3), (180, 90, 160), np.uint8)
-    np.testing.assert_array_equal(photometric.gaussian_blur(image, 1.7), image)
+    np.testing.assert_array_equal(pixels.gaussian_blur(image, 1.7), image)
 
 
 def jitter_record(jitter, draws):
