@@ -60,6 +60,19 @@ def walk(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
             yield from walk(value, f'{path}[{index}]')
 
 
+def leaf_datasets(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
+    """Paths below ``node`` and fields of the data sets inside wrappers such as ``RepeatDataset``, ``ConcatDataset``."""
+    if not isinstance(node, dict):
+        return
+    if 'dataset' in node:
+        yield from leaf_datasets(node['dataset'], f'{path}.dataset')
+    elif 'datasets' in node:
+        for index, inner in enumerate(node['datasets']):
+            yield from leaf_datasets(inner, f'{path}.datasets[{index}]')
+    else:
+        yield path, node
+
+
 def used_scopes(cfg: Config) -> set[str]:
     """Names of the libraries whose registered parts a config names."""
     nodes = [node for _, node in walk(cfg.to_dict())]

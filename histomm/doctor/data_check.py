@@ -11,6 +11,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from PIL import Image
 
+from histomm.config_file import leaf_datasets
+
 from .findings import Report
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -20,19 +22,6 @@ LOOKED_UP = 1000  # images of each data set whose file is looked up
 IGNORED_LABEL = 255
 READ_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 BUILD_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError, ImportError)
-
-
-def leaves(node: Any, where: str) -> Iterator[tuple[str, dict]]:
-    """The data sets inside wrappers such as ``RepeatDataset`` and ``ConcatDataset``, with their fields."""
-    if not isinstance(node, dict):
-        return
-    if 'dataset' in node:
-        yield from leaves(node['dataset'], f'{where}.dataset')
-    elif 'datasets' in node:
-        for index, inner in enumerate(node['datasets']):
-            yield from leaves(inner, f'{where}.datasets[{index}]')
-    else:
-        yield where, node
 
 
 def stated_paths(dataset: dict) -> Iterator[tuple[str, Path]]:
@@ -180,7 +169,7 @@ def hook_datasets(cfg: Config) -> Iterator[tuple[str, dict]]:
     hooks = {f'default_hooks.{name}': hook for name, hook in (cfg.get('default_hooks') or {}).items()}
     hooks.update({f'custom_hooks[{index}]': hook for index, hook in enumerate(cfg.get('custom_hooks') or [])})
     for where, hook in hooks.items():
-        yield from leaves((hook or {}).get('dataset'), f'{where}.dataset')
+        yield from leaf_datasets((hook or {}).get('dataset'), f'{where}.dataset')
 
 
 def check_data(report: Report, cfg: Config) -> dict[str, int]:
@@ -193,7 +182,7 @@ def check_data(report: Report, cfg: Config) -> dict[str, int]:
     for where, dataset in hook_datasets(cfg):
         check_dataset(report, where, dataset)
     for loader in LOADERS:
-        for where, dataset in leaves((cfg.get(loader) or {}).get('dataset'), f'{loader}.dataset'):
+        for where, dataset in leaf_datasets((cfg.get(loader) or {}).get('dataset'), f'{loader}.dataset'):
             size = check_dataset(report, where, dataset)
             if size is not None:
                 sizes[where] = size

@@ -4,12 +4,12 @@
 """
 
 import copy
-from collections.abc import Iterator
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.logging import print_log
 
+from histomm.config_file import leaf_datasets
 from histomm.datasets.transforms import view_draws
 from histomm.engine.view_trial import time_views
 
@@ -94,8 +94,7 @@ def on_device(cfg: Config, options: dict | None = None) -> ConfigDict:
         ValueError: the pipeline or model only knows views of the pipeline.
     """
     loader, model = copy.deepcopy(cfg.train_dataloader), copy.deepcopy(cfg.model)
-    pipelines = list(_pipelines(loader.dataset))
-    found = [_move(pipeline) for pipeline in pipelines]
+    found = [_move(pipeline) for pipeline in _pipelines(loader.dataset)]
     if not found or any(views != found[0] for views in found):
         raise ValueError(f'found {len(found)} pipelines with unlike views, expected the same views everywhere')
     view_draws(found[0])
@@ -112,13 +111,9 @@ def on_device(cfg: Config, options: dict | None = None) -> ConfigDict:
     return ConfigDict(train_dataloader=loader, model=model)
 
 
-def _pipelines(dataset: ConfigDict) -> Iterator[list]:
+def _pipelines(dataset: ConfigDict) -> list[list]:
     """Pipelines of a data set, or of those that it wraps."""
-    inner = [dataset.dataset] if 'dataset' in dataset else dataset.get('datasets', [])
-    for wrapped in inner:
-        yield from _pipelines(wrapped)
-    if not inner:
-        yield dataset.get('pipeline', [])
+    return [inner.get('pipeline', []) for _, inner in leaf_datasets(dataset)]
 
 
 def _move(pipeline: list) -> list:

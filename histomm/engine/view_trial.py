@@ -12,6 +12,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from histomm.config_file import leaf_datasets
 from histomm.datasets import pad_collate
 from histomm.datasets.samplers import SampleIndex
 from histomm.randomness import preserved_randomness
@@ -75,9 +76,7 @@ def time_views(cfg: Config, placed: ConfigDict, device: str) -> ViewTimes:
 
 def _innermost(dataset: ConfigDict) -> ConfigDict:
     """The data set that a wrapper wraps, or the first of them."""
-    while 'pipeline' not in dataset:
-        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
-    return dataset
+    return next(leaf_datasets(dataset))[1]
 
 
 def _shortest(run: Callable[[], object], device: str = 'cpu') -> float:

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from _inputs import make_geometry, normal, with_gradients
 from _pairs import Pair
+from _plain_forms import CHANNELS, TEMPERATURE, beside_nt_xent
 from _timing import ROOT
 from lightly.loss import DINOLoss, NTXentLoss, VICRegLLoss, VICRegLoss
 from lightly.models import utils
@@ -27,7 +28,6 @@ from histomm.models.selfsup.vicreg import VICReg
 from histomm.registry import MODELS
 
 CONFIGS = ROOT / 'configs'
-TEMPERATURE, CHANNELS = 0.2, 128
 MATCHES = (20, 4)
 """Pairs of cells that VICRegL keeps of an image: lightly's numbers for its two turns; histomm takes the first alone."""
 VICREGL_NOTE = (
@@ -41,21 +41,6 @@ def bank_of(queue: FeatureQueue) -> NTXentLoss:
     criterion = NTXentLoss(TEMPERATURE, tuple(queue.rows.shape)).to(queue.rows.device)
     criterion.memory_bank.bank.copy_(queue.rows)
     return criterion
-
-
-def simclr(batch: int, device: torch.device) -> Pair:
-    """NT-Xent within the batch."""
-    views = [normal(seed, batch, CHANNELS, device=device).requires_grad_() for seed in range(2)]
-    criterion = NTXentLoss(TEMPERATURE)
-
-    def own() -> Tensor:
-        return functional.nt_xent(*(F.normalize(view, dim=1) for view in views), TEMPERATURE)
-
-    return Pair(
-        'SimCLR loss',
-        partial(with_gradients, partial(criterion, *views), views),
-        partial(with_gradients, own, views),
-    )
 
 
 def moco(batch: int, queue_len: int, device: torch.device) -> Pair:
@@ -208,7 +193,7 @@ def dino(batch: int, outputs: int, device: torch.device) -> Pair:
 
 def pairs(args: argparse.Namespace) -> Iterator[Pair]:
     """All losses at the sizes that ``args`` asks for."""
-    yield simclr(args.rows, args.device)
+    yield beside_nt_xent('SimCLR loss', NTXentLoss(TEMPERATURE), args.rows, args.device)
     yield moco(args.rows, args.queue, args.device)
     yield densecl(args.batch, args.cells, args.queue, args.device)
     yield vicreg(args.rows, args.channels, args.device)

@@ -124,18 +124,23 @@ def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
         slow.copy_(momentum * slow + (1 - momentum) * fast)
 
 
-def nt_xent_pair(rows: int, device: torch.device) -> Pair:
-    """SimCLR's loss."""
+def beside_nt_xent(title: str, theirs: Callable[[Tensor, Tensor], Tensor], rows: int, device: torch.device) -> Pair:
+    """SimCLR's loss of rows of any length beside ``theirs``."""
     views = [normal(seed, rows, CHANNELS, device=device).requires_grad_() for seed in range(2)]
 
     def own() -> Tensor:
         return functional.nt_xent(*(F.normalize(view, dim=1) for view in views), TEMPERATURE)
 
     return Pair(
-        'NT-Xent',
-        partial(with_gradients, partial(nt_xent, *views), views),
+        title,
+        partial(with_gradients, partial(theirs, *views), views),
         partial(with_gradients, own, views),
     )
+
+
+def nt_xent_pair(rows: int, device: torch.device) -> Pair:
+    """SimCLR's loss."""
+    return beside_nt_xent('NT-Xent', nt_xent, rows, device)
 
 
 def plm_pair(batch: int, side: int, queue_len: int, device: torch.device) -> Pair:

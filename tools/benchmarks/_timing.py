@@ -134,7 +134,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def provenance(repeats: int | None, clock: str, device: torch.device) -> str:
     """What :func:`origin` says, as a markdown list."""
     found = origin(device, repeats, clock)
-    found['command'] = f'`{found["command"]}`'
+    return bullets(found | {'command': f'`{found["command"]}`'})
+
+
+def bullets(found: Mapping[str, str]) -> str:
+    """Names and values as a markdown list."""
     return '\n'.join(f'- {name.capitalize()}: {value}' for name, value in found.items())
 
 

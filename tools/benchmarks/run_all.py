@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import torch
 from _claims import TABLE, Benchmark, Claim
-from _timing import Spread, add_output_options, origin, table
+from _timing import Spread, add_output_options, bullets, origin, table
 
 from histomm.atomic_file import write_atomic
 
@@ -145,8 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         failed = outcomes[name].failed
         print(f'failed: {failed}\n{outcomes[name].printed}' if failed else 'done', file=sys.stderr, flush=True)
     told = origin(torch.device(args.device or 'cpu'))
-    lines = '\n'.join(f'- {name.capitalize()}: {value}' for name, value in told.items())
-    text = f'{summary(outcomes, args.quick)}\n\n{lines}'
+    text = f'{summary(outcomes, args.quick)}\n\n{bullets(told)}'
     print(text)
     write(args, text, told, outcomes)
     if broken := [name for name, outcome in outcomes.items() if outcome.failed]:
